@@ -1,0 +1,7 @@
+module hangar/services/admin
+
+go 1.26
+
+require hangar/shared v0.0.0
+
+replace hangar/shared => ../../shared

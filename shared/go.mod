@@ -1,0 +1,3 @@
+module hangar/shared
+
+go 1.26.0
