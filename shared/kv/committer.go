@@ -1,0 +1,237 @@
+package kv
+
+import (
+	"context"
+	"sync/atomic"
+
+	"hangar/shared/fault"
+)
+
+// The bounds of a Committer.
+const (
+	// DefaultGroup is the most updates that share a commit.
+	DefaultGroup = 256
+	// DefaultQueue is the most updates that wait.
+	DefaultQueue = 1024
+)
+
+// Committer is the one writer of a Store. Synced commits are slow and serial,
+// so it runs many callers' updates one after the other against one snapshot
+// plus what the updates before them changed, and commits them together. Each
+// update is atomic by itself and sees every update before it.
+//
+// Crash story: an update's caller hears nil only after Commit returned, so
+// what was acknowledged is durable; a group is one Commit, so no update is ever
+// half there.
+type Committer struct {
+	store Store
+	group int
+	queue chan *update
+	stats Stats
+}
+
+// Stats counts what a Committer did; read with atomic loads.
+type Stats struct {
+	Updates, Commits, Failures atomic.Int64
+}
+
+// NewCommitter returns the writer of s. Nothing else may call s.Commit while
+// it runs. Run must be called for updates to make progress.
+func NewCommitter(s Store) *Committer {
+	return &Committer{store: s, group: DefaultGroup, queue: make(chan *update, DefaultQueue)}
+}
+
+// Stats returns the live counters.
+func (c *Committer) Stats() *Stats { return &c.stats }
+
+// update is one caller's work. Its state says who owns it: the caller until
+// the committer claims it, the committer from then until done is closed.
+type update struct {
+	ctx   context.Context
+	apply func(*Tx) error
+	state atomic.Int32
+	err   error
+	done  chan struct{}
+}
+
+const (
+	queued int32 = iota
+	claimed
+	abandoned
+)
+
+// Update runs apply on the committer's goroutine and returns once what it
+// wrote is durable. An error of apply undoes its writes and comes back as it
+// is. apply may run more than once (and then only the last run counts), must
+// not block, and must not call Update. Errors besides apply's: Overloaded (the
+// queue is full), Canceled or Unavailable (ctx ended before it was begun),
+// StorageFull, and Invalid (it wrote too much): nothing happened; Internal: it
+// may have happened. Once begun it is waited for whatever ctx says, so that
+// apply may use the caller's buffers.
+func (c *Committer) Update(ctx context.Context, apply func(*Tx) error) error {
+	u := &update{ctx: ctx, apply: apply, done: make(chan struct{})}
+	select {
+	case c.queue <- u:
+	default:
+		return fault.New(fault.Overloaded, "the store's write queue is full")
+	}
+	select {
+	case <-u.done:
+		return u.err
+	case <-ctx.Done():
+	}
+	if u.state.CompareAndSwap(queued, abandoned) {
+		return ctx.Err()
+	}
+	<-u.done
+	return u.err
+}
+
+// Run commits until ctx ends. What is queued then fails with Unavailable.
+func (c *Committer) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			c.drain()
+			return nil
+		case u := <-c.queue:
+			c.commit(u)
+		}
+	}
+}
+
+// drain refuses what is still queued. An update that comes later waits until
+// its own context ends.
+func (c *Committer) drain() {
+	for {
+		select {
+		case u := <-c.queue:
+			if u.state.CompareAndSwap(queued, claimed) {
+				u.finish(fault.New(fault.Unavailable, "the store is closing"))
+			}
+		default:
+			return
+		}
+	}
+}
+
+func (u *update) finish(err error) {
+	u.err = err
+	close(u.done)
+}
+
+// commit gathers a group that begins with first, commits it and tells its
+// callers.
+func (c *Committer) commit(first *update) {
+	var (
+		group []*update
+		batch Batch
+	)
+	// A full disk must not cost the work of running the group.
+	err := c.store.Writable()
+	if err == nil {
+		err = c.store.View(func(r Reader) error {
+			group = c.gather(first, r, &batch)
+			return nil
+		})
+	} else if first.state.CompareAndSwap(queued, claimed) {
+		group = append(group, first)
+	}
+	if err == nil && len(batch.ops) > 0 {
+		err = c.store.Commit(&batch)
+	}
+	c.stats.Commits.Add(1)
+	c.stats.Updates.Add(int64(len(group)))
+	if err != nil {
+		c.stats.Failures.Add(1)
+	}
+	for _, u := range group {
+		u.finish(err)
+	}
+}
+
+// gather runs queued updates against r until the group or the batch is full or
+// nothing waits. Updates that fail by themselves are finished here; the
+// others are returned.
+func (c *Committer) gather(first *update, r Reader, batch *Batch) []*update {
+	soft := c.store.MaxBatchBytes() / 2
+	tx := &Tx{base: r, group: make(map[string]Op)}
+	var group []*update
+	for u := first; u != nil; u = c.next(len(group), tx.bytes, soft) {
+		if !u.state.CompareAndSwap(queued, claimed) {
+			continue // its caller has gone
+		}
+		tx.own = tx.own[:0]
+		err := u.apply(tx)
+		if err == nil && tx.ownBytes() > soft {
+			err = fault.New(fault.Invalid, "update of %d bytes is larger than %d", tx.ownBytes(), soft)
+		}
+		if err != nil {
+			u.finish(err)
+			continue
+		}
+		tx.keep()
+		group = append(group, u)
+	}
+	for _, op := range tx.group {
+		batch.add(op)
+	}
+	return group
+}
+
+// next takes one more update for the group, nil when it is full or none waits.
+func (c *Committer) next(n, bytes, soft int) *update {
+	if n >= c.group || bytes >= soft {
+		return nil
+	}
+	select {
+	case u := <-c.queue:
+		return u
+	default:
+		return nil
+	}
+}
+
+// Tx is what one update sees and changes: the snapshot, the updates of its
+// group that ran before it, and its own writes.
+type Tx struct {
+	base  Reader
+	group map[string]Op // of the updates before this one
+	bytes int           // of group, at least
+	own   []Op          // of this update, oldest first
+}
+
+// Get returns the value of key, to be used only until apply returns and never
+// changed.
+func (t *Tx) Get(key []byte) (value []byte, found bool, err error) {
+	for i := len(t.own) - 1; i >= 0; i-- {
+		if string(t.own[i].Key) == string(key) {
+			return t.own[i].Value, !t.own[i].Delete, nil
+		}
+	}
+	if op, ok := t.group[string(key)]; ok {
+		return op.Value, !op.Delete, nil
+	}
+	return t.base.Get(key)
+}
+
+// Set stores value under key. Both slices are kept until Update returns.
+func (t *Tx) Set(key, value []byte) { t.own = append(t.own, Op{Key: key, Value: value}) }
+
+// Delete removes key.
+func (t *Tx) Delete(key []byte) { t.own = append(t.own, Op{Key: key, Delete: true}) }
+
+func (t *Tx) ownBytes() (n int) {
+	for _, op := range t.own {
+		n += opBytes(op)
+	}
+	return n
+}
+
+// keep makes the update's writes part of the group.
+func (t *Tx) keep() {
+	for _, op := range t.own {
+		t.group[string(op.Key)] = op
+		t.bytes += opBytes(op)
+	}
+}
