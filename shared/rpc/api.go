@@ -57,8 +57,16 @@ type Caller interface {
 }
 
 // Server receives requests. Safe for concurrent use.
+//
+// Subjects have no wildcards. A handler may run many times at once, on a
+// bounded number of workers; a request that finds neither a worker nor room to
+// wait is answered Overloaded, and one whose deadline passed while it waited is
+// dropped. A panic in a handler answers Internal.
 type Server interface {
-	// Handle serves requests sent to subject. It may be called any time before
-	// the server is closed.
-	Handle(subject string, h Handler) error
+	// Handle serves requests sent to subject until stop is called. Every
+	// server of the subject gets each request.
+	Handle(subject string, h Handler) (stop func(), err error)
+	// HandleQueue is Handle for AnySubject: one of the subject's servers gets
+	// each request.
+	HandleQueue(subject string, h Handler) (stop func(), err error)
 }
