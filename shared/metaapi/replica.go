@@ -1,0 +1,131 @@
+package metaapi
+
+import (
+	"context"
+	"strings"
+
+	"hangar/shared/layout"
+	"hangar/shared/object"
+	"hangar/shared/register"
+)
+
+// Bounds of one node's scan page. A replica may answer with less than it was
+// asked for, never with more.
+const (
+	// MaxScanRows bounds ScanRequest.Limit.
+	MaxScanRows = 4096
+	// MaxScanBytes bounds ScanRequest.MaxBytes. It keeps a page, with its
+	// framing, below the transport's message limit of 1 MiB.
+	MaxScanBytes = 768 << 10
+)
+
+// Replica is what one node of the metadata service offers. It knows the
+// partitions it holds and nothing about other nodes. All methods are safe for
+// concurrent use.
+//
+// Epochs: a request made in an older epoch than the replica has adopted is
+// answered Old; one made in a newer epoch is adopted durably before anything
+// else happens. For a Scan that goes for every partition the node holds.
+//
+// Errors: Overloaded and StorageFull mean that nothing happened and nothing
+// will; any other error leaves open whether it did.
+type Replica interface {
+	// Handle runs one request of the row protocol, atomically per row, and
+	// returns once its effect is on stable storage. A request that comes too
+	// late or from an old epoch is a Reply, not an error. It must not keep
+	// q.Row.Value.Body after it returned, not even when it returned early.
+	Handle(ctx context.Context, key RowKey, q register.Request) (register.Reply, error)
+	// Scan lists what this node holds, committed or not.
+	Scan(ctx context.Context, q ScanRequest) (ScanReply, error)
+	// Counters returns what the node's rows of a table and bucket add up to,
+	// for each partition the node holds.
+	Counters(ctx context.Context, t Table, b object.BucketID) (PartitionCounters, error)
+}
+
+// ScanRequest asks a node for the rows it holds of one Table and Bucket, in
+// (Key, Sub) order: those whose Key has Prefix (or equals Key, when that is
+// set) and that are not below (FromKey, FromSub).
+type ScanRequest struct {
+	Epoch  uint64
+	Table  Table
+	Bucket object.BucketID
+	Prefix string
+	// Key, when set, selects rows of exactly this key.
+	Key string
+	// Delimiter, when set, folds common prefixes: see ScanRow.Folded.
+	Delimiter string
+	// FromKey and FromSub are the first position considered, inclusive. They
+	// need not name a valid key: to exclude (k, s) the caller asks from
+	// (k, s+"\x00"), and to pass a prefix, from the first string above all
+	// that have it.
+	FromKey, FromSub string
+	// Limit bounds the rows of the answer, 1 to MaxScanRows.
+	Limit int
+	// MaxBytes bounds the sum of the lengths of Key, Sub and Head in the
+	// answer, 1 to MaxScanBytes. The first row is returned whatever its size.
+	MaxBytes int
+}
+
+// ScanReply is one node's page.
+type ScanReply struct {
+	// Old says that the request's epoch has been left; Epoch is the node's.
+	// There are no rows then.
+	Old   bool
+	Epoch uint64
+	// Rows ascend by (Key, Sub). Every row the node holds between the start of
+	// the request and the last of Rows is among them, or was folded.
+	Rows []ScanRow
+	// Exhausted says that no row follows the last of Rows.
+	Exhausted bool
+}
+
+// ScanRow is a row as one node holds it. It need not be committed: only the
+// agreement of a quorum says that.
+type ScanRow struct {
+	Key, Sub string
+	Tag      register.Tag
+	// Deleted marks a delete marker, which has no Head.
+	Deleted bool
+	Head    []byte
+	// Folded marks the first row under a common prefix that is not Deleted, a
+	// witness for that prefix: the node then left out every further row under
+	// it. The common prefix is Key up to the end of the first Delimiter that
+	// follows the request's Prefix. Deleted rows before the witness are listed
+	// like any other.
+	Folded bool
+}
+
+// PartitionCounters are a node's counters for one table and bucket. Partitions
+// without rows may be missing.
+type PartitionCounters []PartitionCounter
+
+// PartitionCounter is what the rows of one partition add up to.
+type PartitionCounter struct {
+	Partition layout.Partition
+	Counters
+}
+
+// CommonPrefix returns the prefix that key folds into: key up to the end of
+// the first delimiter after prefix, or false when key does not contain it.
+// Key must have prefix.
+func CommonPrefix(key, prefix, delimiter string) (string, bool) {
+	if delimiter == "" {
+		return "", false
+	}
+	i := strings.Index(key[len(prefix):], delimiter)
+	if i < 0 {
+		return "", false
+	}
+	return key[:len(prefix)+i+len(delimiter)], true
+}
+
+// After returns the first string above every string that starts with prefix,
+// or false when there is none.
+func After(prefix string) (string, bool) {
+	for i := len(prefix) - 1; i >= 0; i-- {
+		if prefix[i] != 0xff {
+			return prefix[:i] + string([]byte{prefix[i] + 1}), true
+		}
+	}
+	return "", false
+}
