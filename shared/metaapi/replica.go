@@ -2,7 +2,6 @@ package metaapi
 
 import (
 	"context"
-	"strings"
 
 	"hangar/shared/layout"
 	"hangar/shared/object"
@@ -103,29 +102,4 @@ type PartitionCounters []PartitionCounter
 type PartitionCounter struct {
 	Partition layout.Partition
 	Counters
-}
-
-// CommonPrefix returns the prefix that key folds into: key up to the end of
-// the first delimiter after prefix, or false when key does not contain it.
-// Key must have prefix.
-func CommonPrefix(key, prefix, delimiter string) (string, bool) {
-	if delimiter == "" {
-		return "", false
-	}
-	i := strings.Index(key[len(prefix):], delimiter)
-	if i < 0 {
-		return "", false
-	}
-	return key[:len(prefix)+i+len(delimiter)], true
-}
-
-// After returns the first string above every string that starts with prefix,
-// or false when there is none.
-func After(prefix string) (string, bool) {
-	for i := len(prefix) - 1; i >= 0; i-- {
-		if prefix[i] != 0xff {
-			return prefix[:i] + string([]byte{prefix[i] + 1}), true
-		}
-	}
-	return "", false
 }

@@ -1,0 +1,51 @@
+package metaapi
+
+import "strings"
+
+// CommonPrefix returns the prefix that key folds into: key up to the end of
+// the first delimiter after prefix, or false when key does not contain it.
+// Key must have prefix.
+func CommonPrefix(key, prefix, delimiter string) (string, bool) {
+	if delimiter == "" {
+		return "", false
+	}
+	i := strings.Index(key[len(prefix):], delimiter)
+	if i < 0 {
+		return "", false
+	}
+	return key[:len(prefix)+i+len(delimiter)], true
+}
+
+// After returns the first string above every string that starts with prefix,
+// or false when there is none.
+func After(prefix string) (string, bool) {
+	for i := len(prefix) - 1; i >= 0; i-- {
+		if prefix[i] != 0xff {
+			return prefix[:i] + string([]byte{prefix[i] + 1}), true
+		}
+	}
+	return "", false
+}
+
+// Start is the first (Key, Sub) that a scan of r considers, inclusive; false
+// when nothing can be left to scan.
+func (r *Range) Start() (key, sub string, ok bool) {
+	key, sub = r.FromKey, r.FromSub
+	if r.FromExcluded {
+		sub += "\x00"
+		p, folds := "", false
+		if strings.HasPrefix(key, r.Prefix) {
+			p, folds = CommonPrefix(key, r.Prefix, r.Delimiter)
+		}
+		if folds && p == key {
+			if key, ok = After(key); !ok {
+				return "", "", false
+			}
+			sub = ""
+		}
+	}
+	if low := max(r.Prefix, r.Key); key < low {
+		key, sub = low, ""
+	}
+	return key, sub, strings.HasPrefix(key, r.Prefix)
+}
