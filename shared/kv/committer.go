@@ -27,7 +27,9 @@ type Committer struct {
 	store Store
 	group int
 	queue chan *update
-	stats Stats
+	// stopped is closed when Run has ended.
+	stopped chan struct{}
+	stats   Stats
 }
 
 // Stats counts what a Committer did; read with atomic loads.
@@ -38,16 +40,23 @@ type Stats struct {
 // NewCommitter returns the writer of s. Nothing else may call s.Commit while
 // it runs. Run must be called for updates to make progress.
 func NewCommitter(s Store) *Committer {
-	return &Committer{store: s, group: DefaultGroup, queue: make(chan *update, DefaultQueue)}
+	return &Committer{
+		store:   s,
+		group:   DefaultGroup,
+		queue:   make(chan *update, DefaultQueue),
+		stopped: make(chan struct{}),
+	}
 }
 
 // Stats returns the live counters.
 func (c *Committer) Stats() *Stats { return &c.stats }
 
+// Queued is the number of updates that wait.
+func (c *Committer) Queued() int { return len(c.queue) }
+
 // update is one caller's work. Its state says who owns it: the caller until
 // the committer claims it, the committer from then until done is closed.
 type update struct {
-	ctx   context.Context
 	apply func(*Tx) error
 	state atomic.Int32
 	err   error
@@ -62,62 +71,46 @@ const (
 
 // Update runs apply on the committer's goroutine and returns once what it
 // wrote is durable. An error of apply undoes its writes and comes back as it
-// is. apply may run more than once (and then only the last run counts), must
-// not block, and must not call Update. Errors besides apply's: Overloaded (the
-// queue is full), Canceled or Unavailable (ctx ended before it was begun),
+// is. apply must not block, nor call Update. Errors besides apply's: Overloaded
+// (the queue is full), Canceled or Unavailable (ctx ended before it was begun),
 // StorageFull, and Invalid (it wrote too much): nothing happened; Internal: it
 // may have happened. Once begun it is waited for whatever ctx says, so that
 // apply may use the caller's buffers.
 func (c *Committer) Update(ctx context.Context, apply func(*Tx) error) error {
-	u := &update{ctx: ctx, apply: apply, done: make(chan struct{})}
+	u := &update{apply: apply, done: make(chan struct{})}
 	select {
 	case c.queue <- u:
 	default:
 		return fault.New(fault.Overloaded, "the store's write queue is full")
 	}
+	var gone error
 	select {
 	case <-u.done:
 		return u.err
 	case <-ctx.Done():
+		gone = ctx.Err()
+	case <-c.stopped:
+		gone = fault.New(fault.Unavailable, "the store is closing")
 	}
 	if u.state.CompareAndSwap(queued, abandoned) {
-		return ctx.Err()
+		return gone
 	}
 	<-u.done
 	return u.err
 }
 
-// Run commits until ctx ends. What is queued then fails with Unavailable.
+// Run commits until ctx ends. What is queued then, or comes later, fails with
+// Unavailable. It is called once.
 func (c *Committer) Run(ctx context.Context) error {
+	defer close(c.stopped)
 	for {
 		select {
 		case <-ctx.Done():
-			c.drain()
 			return nil
 		case u := <-c.queue:
 			c.commit(u)
 		}
 	}
-}
-
-// drain refuses what is still queued. An update that comes later waits until
-// its own context ends.
-func (c *Committer) drain() {
-	for {
-		select {
-		case u := <-c.queue:
-			if u.state.CompareAndSwap(queued, claimed) {
-				u.finish(fault.New(fault.Unavailable, "the store is closing"))
-			}
-		default:
-			return
-		}
-	}
-}
-
-func (u *update) finish(err error) {
-	u.err = err
-	close(u.done)
 }
 
 // commit gathers a group that begins with first, commits it and tells its
@@ -146,13 +139,16 @@ func (c *Committer) commit(first *update) {
 		c.stats.Failures.Add(1)
 	}
 	for _, u := range group {
-		u.finish(err)
+		if u.err == nil {
+			u.err = err
+		}
+		close(u.done)
 	}
 }
 
 // gather runs queued updates against r until the group or the batch is full or
-// nothing waits. Updates that fail by themselves are finished here; the
-// others are returned.
+// nothing waits. Updates that fail by themselves change nothing but still wait
+// for the commit, since they may have failed because of one that is in it.
 func (c *Committer) gather(first *update, r Reader, batch *Batch) []*update {
 	soft := c.store.MaxBatchBytes() / 2
 	tx := &Tx{base: r, group: make(map[string]Op)}
@@ -161,17 +157,15 @@ func (c *Committer) gather(first *update, r Reader, batch *Batch) []*update {
 		if !u.state.CompareAndSwap(queued, claimed) {
 			continue // its caller has gone
 		}
-		tx.own = tx.own[:0]
-		err := u.apply(tx)
-		if err == nil && tx.ownBytes() > soft {
-			err = fault.New(fault.Invalid, "update of %d bytes is larger than %d", tx.ownBytes(), soft)
-		}
-		if err != nil {
-			u.finish(err)
-			continue
-		}
-		tx.keep()
 		group = append(group, u)
+		tx.own = tx.own[:0]
+		u.err = u.apply(tx)
+		if n := tx.ownBytes(); u.err == nil && n > soft {
+			u.err = fault.New(fault.Invalid, "update of %d bytes is larger than %d", n, soft)
+		}
+		if u.err == nil {
+			tx.keep()
+		}
 	}
 	for _, op := range tx.group {
 		batch.add(op)

@@ -71,7 +71,7 @@ type Op struct {
 }
 
 // opOverhead is what a store needs for an operation besides its bytes.
-const opOverhead = 64
+const opOverhead = 128
 
 // Batch collects changes for one Commit. Of several changes to one key the
 // last one counts. The zero Batch is empty.
