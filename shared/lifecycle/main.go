@@ -1,0 +1,45 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+// Main is the body of a main function. It calls run with a ctx that SIGINT and
+// SIGTERM end; a second signal exits at once. An error is printed as one line
+// to standard error and exits with 1.
+func Main(run func(ctx context.Context) error) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	os.Exit(status(run, signals, os.Stderr))
+}
+
+func status(run func(ctx context.Context) error, signals <-chan os.Signal, stderr io.Writer) int {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	interrupted := false
+	for {
+		select {
+		case err := <-done:
+			if err == nil {
+				return 0
+			}
+			fmt.Fprintln(stderr, "hangar: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+			return 1
+		case <-signals:
+			if interrupted {
+				fmt.Fprintln(stderr, "hangar: interrupted twice, not waiting for a clean stop")
+				return 1
+			}
+			interrupted = true
+			cancel()
+		}
+	}
+}
