@@ -184,7 +184,7 @@ func testLimits(t *testing.T, s kv.Store) {
 		t.Errorf("refused batches left %q", got)
 	}
 	b.Reset()
-	for b.Bytes() < s.MaxBatchBytes()-100 {
+	for b.Bytes() < s.MaxBatchBytes()-200 {
 		b.Set(fmt.Appendf(nil, "%d", b.Bytes()), nil)
 	}
 	if err := s.Commit(&b); err != nil {
