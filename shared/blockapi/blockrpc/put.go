@@ -1,0 +1,166 @@
+package blockrpc
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"hangar/shared/blockapi"
+	"hangar/shared/fault"
+	"hangar/shared/layout"
+	"hangar/shared/object"
+	"hangar/shared/rpc"
+)
+
+// The wait before asking again, doubled each time and randomised.
+const minRetry, maxRetry = 10 * time.Millisecond, time.Second
+
+// Put implements blockapi.Store.
+//
+// One replica: the content travels as the caller gave it and is waited for.
+// Several: the content moves to a buffer of the client's, so that replicas
+// slower than the quorum can be sent to after Put returned.
+func (c *Client) Put(ctx context.Context, owner blockapi.Owner, plain []byte) (object.Hash, error) {
+	if len(plain) == 0 || len(plain) > blockapi.MaxBlockBytes {
+		return object.Hash{}, fault.New(fault.Invalid, "block of %d bytes: want 1 to %d", len(plain), blockapi.MaxBlockBytes)
+	}
+	if err := ctx.Err(); err != nil {
+		return object.Hash{}, err
+	}
+	b, own := c.codec.Encode(plain)
+	w := write{client: c, op: opPut, what: "store block"}
+	var err error
+	if w.message, err = putToWire(owner, b); err == nil {
+		var sets []layout.ReplicaSet
+		w.partition, sets, err = c.place(b.Hash)
+		w.quorum = newQuorum(sets)
+	}
+	if err != nil {
+		if own {
+			c.opts.Buffers.Put(b.Data)
+		}
+		return object.Hash{}, err
+	}
+	if !own {
+		w.message.Payload = append(c.opts.Buffers.Get(len(plain))[:0], plain...)
+	}
+	return b.Hash, w.start(ctx)
+}
+
+// write is one block on its way to its replicas.
+type write struct {
+	client    *Client
+	op, what  string
+	partition layout.Partition
+	message   rpc.Message
+	quorum    *quorum
+}
+
+// start sends the write and returns once a quorum has acknowledged it or
+// cannot. The goroutine it starts goes on with the stragglers, and lets go of
+// the payload.
+func (w *write) start(ctx context.Context) error {
+	c := w.client
+	sendCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.opts.WriteTimeout)
+	detach := context.AfterFunc(ctx, cancel)
+	verdict := make(chan error, 1)
+	c.sends.Go(func() {
+		defer cancel()
+		w.run(sendCtx, func(err error) {
+			// From a quorum on the work no longer depends on the caller.
+			detach()
+			verdict <- err
+		})
+	})
+	err := <-verdict
+	if err != nil && ctx.Err() != nil {
+		return fault.Wrap(fault.KindOf(ctx.Err()), ctx.Err(), "%s", w.what)
+	}
+	return err
+}
+
+// run sends to all replicas, again to those that stay silent, until all have
+// answered or ctx ends. It calls decided exactly once.
+func (w *write) run(ctx context.Context, decided func(error)) {
+	c, q := w.client, w.quorum
+	said := false
+	var held int64
+	settle := func() bool {
+		switch {
+		case said:
+		case q.reached():
+			// Over the budget the caller keeps waiting for all: that is the
+			// backpressure of slow replicas.
+			if n := int64(len(w.message.Payload)); len(q.open()) > 0 {
+				if !c.stragglers.TryAcquire(n) {
+					return false
+				}
+				held = n
+			}
+			said = true
+			decided(nil)
+		case q.hopeless():
+			said = true
+			decided(q.err(w.what))
+			return true
+		}
+		return len(q.open()) == 0
+	}
+	for retry := minRetry; ctx.Err() == nil && !settle(); retry = min(2*retry, maxRetry) {
+		w.attempt(ctx, settle)
+		if len(q.open()) > 0 && !pause(ctx, retry) {
+			break
+		}
+	}
+	if !said {
+		if q.reached() {
+			decided(nil)
+		} else {
+			decided(q.err(w.what))
+		}
+	}
+	c.stragglers.Release(held)
+	// A replica in this process that has not answered may still read the
+	// payload; then the collector gets it instead.
+	if len(q.open()) == 0 {
+		c.opts.Buffers.Put(w.message.Payload)
+	}
+}
+
+// attempt sends once to every replica that is still open.
+func (w *write) attempt(ctx context.Context, settle func() bool) {
+	c, q := w.client, w.quorum
+	ctx, cancel := context.WithTimeout(ctx, c.opts.AttemptTimeout)
+	defer cancel()
+	nodes := q.open()
+	silent := slices.Clone(nodes)
+	err := c.caller.Gather(ctx, target(w.op, w.partition, nodes), w.message, func(a rpc.Answer) bool {
+		silent = slices.DeleteFunc(silent, func(n object.NodeID) bool { return n == a.From })
+		if a.Err == nil {
+			q.ack(a.From)
+		} else {
+			q.fail(a.From, a.Err)
+		}
+		return settle()
+	})
+	if err == nil || len(silent) == 0 {
+		return
+	}
+	for _, n := range silent {
+		q.fail(n, fault.Wrap(fault.Unavailable, err, "node %s did not answer", n))
+		c.health.failed(n)
+	}
+}
+
+// pause waits about d; false when ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d/2 + rand.N(d))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
