@@ -12,6 +12,10 @@ import (
 	"hangar/shared/object"
 )
 
+// Revision orders all changes of the control state: the stream sequence of a
+// record. A mirror at revision r has applied every change up to r.
+type Revision = uint64
+
 // Cluster is what is fixed when a cluster is born.
 type Cluster struct {
 	ID                string    `json:"id"`
@@ -26,6 +30,19 @@ type Permission struct {
 	Read  bool `json:"read"`
 	Write bool `json:"write"`
 	Owner bool `json:"owner"`
+}
+
+// AllPermissions is what a bucket's maker gets.
+var AllPermissions = Permission{Read: true, Write: true, Owner: true}
+
+// With adds the rights in q.
+func (p Permission) With(q Permission) Permission {
+	return Permission{Read: p.Read || q.Read, Write: p.Write || q.Write, Owner: p.Owner || q.Owner}
+}
+
+// Without takes away the rights in q.
+func (p Permission) Without(q Permission) Permission {
+	return Permission{Read: p.Read && !q.Read, Write: p.Write && !q.Write, Owner: p.Owner && !q.Owner}
 }
 
 // Key is an S3 access key. The secret must be kept readable: SigV4 needs it.
@@ -54,15 +71,20 @@ const (
 	// BucketDeleting refuses writes while the admin service checks that the
 	// bucket is empty.
 	BucketDeleting BucketState = "deleting"
+	// BucketDeleted is decided and final: no View shows the bucket, and what
+	// is left of it (names, then the record) is being cleared away.
+	BucketDeleted BucketState = "deleted"
 )
 
 // Bucket is a bucket's record. Global aliases are records of their own, so
-// that compare-and-create keeps them unique; Aliases repeats them for display.
+// that compare-and-create keeps them unique.
 type Bucket struct {
-	ID      object.BucketID       `json:"id"`
-	Created time.Time             `json:"created"`
-	State   BucketState           `json:"state,omitempty"`
-	Keys    map[string]Permission `json:"keys,omitempty"`
+	ID      object.BucketID `json:"id"`
+	Created time.Time       `json:"created"`
+	State   BucketState     `json:"state,omitempty"`
+	// StateSince is when State last changed, zero for a bucket that never did.
+	StateSince time.Time             `json:"stateSince,omitzero"`
+	Keys       map[string]Permission `json:"keys,omitempty"`
 	// Quotas; nil means none. Enforced later.
 	MaxBytes   *int64 `json:"maxBytes,omitempty"`
 	MaxObjects *int64 `json:"maxObjects,omitempty"`
@@ -91,45 +113,37 @@ type Layout struct {
 	ZoneRedundancy int `json:"zoneRedundancy"`
 }
 
-// View is an immutable picture of the control state at one revision. All its
-// methods are safe for concurrent use and never block. The records it returns
-// are shared: callers must not change them.
-type View struct {
-	Revision uint64
-	Cluster  Cluster
-	Layout   *Layout
-
-	keys    map[string]*Key
-	buckets map[object.BucketID]*Bucket
-	aliases map[string]object.BucketID
+// RoleChange is a staged change of one node: a new Role, or none to remove it.
+type RoleChange struct {
+	Node object.NodeID `json:"node"`
+	Role *Role         `json:"role,omitempty"`
 }
 
-// Key returns an access key, nil when there is none.
-func (v *View) Key(id string) *Key { return v.keys[id] }
-
-// Bucket returns a bucket by id, nil when there is none.
-func (v *View) Bucket(id object.BucketID) *Bucket { return v.buckets[id] }
-
-// Resolve finds a bucket by name as key (which may be nil) sees it: the key's
-// own aliases first, then global ones, then the hex id. It returns nil when
-// nothing answers to that name.
-func (v *View) Resolve(k *Key, name string) *Bucket {
-	if k != nil {
-		if id, ok := k.Aliases[name]; ok {
-			return v.buckets[id]
-		}
-	}
-	if id, ok := v.aliases[name]; ok {
-		return v.buckets[id]
-	}
-	if id, err := object.ParseBucketID(name); err == nil {
-		return v.buckets[id]
-	}
-	return nil
+// StagedLayout is what the operator prepared and has not applied.
+type StagedLayout struct {
+	Changes []RoleChange `json:"changes,omitempty"`
+	// ZoneRedundancy to apply, nil to keep the current one.
+	ZoneRedundancy *int `json:"zoneRedundancy,omitempty"`
 }
 
-// Named is a bucket under the name some key knows it by.
-type Named struct {
-	Name   string
-	Bucket *Bucket
+// IsEmpty reports whether nothing is staged.
+func (s *StagedLayout) IsEmpty() bool {
+	return s == nil || len(s.Changes) == 0 && s.ZoneRedundancy == nil
+}
+
+// Token is an admin token, known only by its hash.
+type Token struct {
+	ID         string     `json:"id"`
+	Name       string     `json:"name"`
+	Created    time.Time  `json:"created"`
+	Expiration *time.Time `json:"expiration,omitempty"`
+	// Hash is SHA-256 of the secret, which is random and 256 bits long.
+	Hash [32]byte `json:"hash"`
+	// Scope lists the Admin API operations it may call; "*" is all of them.
+	Scope []string `json:"scope"`
+}
+
+// Alias is the record of a global name.
+type Alias struct {
+	Bucket object.BucketID `json:"bucket"`
 }
