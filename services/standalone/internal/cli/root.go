@@ -1,0 +1,133 @@
+// Package cli is the hangar command line: it starts servers and talks to a
+// running cluster through the Admin API, never behind its back.
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+)
+
+// Servers starts long-running processes; the commands only parse flags for it.
+type Servers interface {
+	// Server runs everything in one process on dir.
+	Server(ctx context.Context, dir string) error
+	// Dev runs a cluster of real processes on loopback.
+	Dev(ctx context.Context, o DevOptions) error
+	// NATS runs only the message broker.
+	NATS(ctx context.Context, dir, listen string) error
+	// ServerHelp describes the variables that Server reads.
+	ServerHelp() string
+}
+
+// DevOptions shape a development cluster.
+type DevOptions struct {
+	Dir                    string
+	Meta, Blocks, Gateways int
+	ReplicationFactor      int
+	BinDir                 string
+}
+
+// New returns the root command.
+func New(version string, s Servers) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "hangar",
+		Short:         "A self-hosted, S3-compatible object store",
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Long: `Hangar stores objects on machines you own and speaks S3.
+
+Start everything in one process:   hangar server --data ./data
+Try a cluster on this machine:     hangar dev --meta 3 --blocks 3 --gateways 2 --data ./dev
+
+The other commands talk to a running cluster through its Admin API. They find
+it by --endpoint and --token, by HANGAR_ADMIN_ENDPOINT and HANGAR_ADMIN_TOKEN,
+or by --data (the directory of a server on this machine).`,
+	}
+	c := &client{}
+	f := root.PersistentFlags()
+	f.StringVar(&c.endpoint, "endpoint", "", "Admin API address (default from HANGAR_ADMIN_ENDPOINT, else http://127.0.0.1:3903)")
+	f.StringVar(&c.token, "token", "", "admin token (default from HANGAR_ADMIN_TOKEN, else from --data)")
+	f.StringVar(&c.dir, "data", "", "data directory of a server on this machine")
+	f.BoolVar(&c.json, "json", false, "print the Admin API's JSON instead of a table")
+	root.AddGroup(
+		&cobra.Group{ID: "run", Title: "Run:"},
+		&cobra.Group{ID: "use", Title: "Buckets and keys:"},
+		&cobra.Group{ID: "cluster", Title: "Cluster:"},
+	)
+	root.AddCommand(serverCommand(c, s), devCommand(c, s), natsCommand(c, s))
+	root.AddCommand(bucketCommand(c), keyCommand(c))
+	root.AddCommand(statusCommand(c), healthCommand(c), layoutCommand(c))
+	return root
+}
+
+func serverCommand(c *client, s Servers) *cobra.Command {
+	return &cobra.Command{
+		Use: "server --data DIR", GroupID: "run", Args: cobra.NoArgs,
+		Short:   "Run the whole store in this process",
+		Long:    "Run gateway, metadata, block and admin service and their message broker in one\nprocess on one data directory. The first start creates the cluster and prints\nhow to reach it; the credentials are kept in DIR/credentials.json (mode 0600).\n\nSettings:\n" + s.ServerHelp(),
+		Example: "  hangar server --data /var/lib/hangar\n  HANGAR_S3_ADDR=:9000 HANGAR_DEFAULT_BUCKET=photos hangar server --data ./data",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if c.dir == "" {
+				return fmt.Errorf("say where to keep data: hangar server --data DIR")
+			}
+			return s.Server(cmd.Context(), c.dir)
+		},
+	}
+}
+
+func devCommand(c *client, s Servers) *cobra.Command {
+	o := DevOptions{}
+	cmd := &cobra.Command{
+		Use: "dev --data DIR", GroupID: "run", Args: cobra.NoArgs,
+		Short:   "Run a cluster of real processes on loopback",
+		Long:    "Start a message broker, an admin service and the asked number of metadata,\nblock and gateway processes on this machine, lay the cluster out over them, and\nprint the endpoints. DIR/cluster.json lists addresses and process ids. Ctrl-C\nstops everything.",
+		Example: "  hangar dev --meta 3 --blocks 3 --gateways 2 --data ./dev",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if c.dir == "" {
+				return fmt.Errorf("say where to keep data: hangar dev --data DIR")
+			}
+			o.Dir = c.dir
+			return s.Dev(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().IntVar(&o.Meta, "meta", 3, "metadata processes")
+	cmd.Flags().IntVar(&o.Blocks, "blocks", 3, "block processes")
+	cmd.Flags().IntVar(&o.Gateways, "gateways", 2, "gateway processes")
+	cmd.Flags().IntVar(&o.ReplicationFactor, "replication-factor", 3, "copies of everything")
+	cmd.Flags().StringVar(&o.BinDir, "bin", "", "where the service binaries are (default: beside this one)")
+	return cmd
+}
+
+func natsCommand(c *client, s Servers) *cobra.Command {
+	var listen string
+	cmd := &cobra.Command{
+		Use: "nats --data DIR", GroupID: "run", Args: cobra.NoArgs,
+		Short: "Run only the message broker",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if c.dir == "" {
+				return fmt.Errorf("say where to keep data: hangar nats --data DIR")
+			}
+			return s.NATS(cmd.Context(), c.dir, listen)
+		},
+	}
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:4222", "address to listen on")
+	return cmd
+}
+
+// show prints v as JSON when asked to, else through table.
+func (c *client) show(w io.Writer, v any, table func(w io.Writer)) error {
+	if c.json {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(v)
+	}
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	table(tw)
+	return tw.Flush()
+}
