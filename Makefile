@@ -1,0 +1,78 @@
+# Hangar. `make run` starts it, `make test` tests it, `make help` lists the rest.
+SHELL := /bin/bash
+
+GO       ?= go
+BIN      := bin
+TOOLS    := $(CURDIR)/.tools/bin
+DATA     ?= ./data
+MODULES  := shared services/meta services/blocks services/admin services/gateway services/standalone tests bench
+# Modules whose tests are fast and need no built binaries.
+UNITS    := shared services/meta services/blocks services/admin services/gateway services/standalone bench
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+LINT     := $(TOOLS)/golangci-lint
+LINT_VERSION := v2.15.0
+SAY      = @printf '\033[1m==> %s\033[0m\n'
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test unit e2e race check fmt vet lint tidy bench clients clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+build: ## build all binaries into bin/ (static)
+	$(SAY) "Building bin/ (the first time takes a few minutes)"
+	@mkdir -p $(BIN)
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ \
+		./services/standalone/cmd/hangar ./services/gateway/cmd/gateway ./services/meta/cmd/meta \
+		./services/blocks/cmd/blocks ./services/admin/cmd/admin ./services/gateway/cmd/floor
+
+run: build ## build, start Hangar on ./data, print how to use it
+	@exec $(BIN)/hangar server --data $(DATA)
+
+test: build unit e2e ## all tests: units, then real processes with real clients
+
+unit: ## unit, conformance, simulation and real-NATS/real-Badger tests
+	$(SAY) "Unit tests"
+	@set -e; for m in $(UNITS); do echo "--- $$m"; (cd $$m && $(GO) test -timeout 10m ./...); done
+	@cd tests && $(GO) test ./tidy/...
+
+e2e: build clients ## end-to-end tests with real clients
+	$(SAY) "End-to-end tests"
+	@cd tests && $(GO) test -timeout 20m -count=1 -v ./e2e/... | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
+
+race: ## unit tests with the race detector
+	$(SAY) "Unit tests with the race detector"
+	@set -e; for m in $(UNITS); do echo "--- $$m"; (cd $$m && $(GO) test -race -short -timeout 15m ./...); done
+
+check: fmt vet lint tidy race ## everything that must be green before a commit
+
+fmt:
+	$(SAY) "Format"
+	@out=$$(gofmt -l $(MODULES)); if [ -n "$$out" ]; then echo "not formatted:"; echo "$$out"; exit 1; fi
+
+vet:
+	$(SAY) "Vet"
+	@set -e; for m in $(MODULES); do (cd $$m && $(GO) vet ./...); done
+
+lint: $(LINT)
+	$(SAY) "Lint"
+	@set -e; for m in $(MODULES); do (cd $$m && $(LINT) run --config $(CURDIR)/.golangci.yml ./...); done
+
+$(LINT):
+	$(SAY) "Building golangci-lint $(LINT_VERSION) (once; a few minutes)"
+	@GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+
+tidy:
+	$(SAY) "Tidy"
+	@set -e; for m in $(MODULES); do (cd $$m && GOWORK=off $(GO) mod tidy -diff >/dev/null || { echo "$$m: go.mod is not tidy: run GOWORK=off go mod tidy there"; exit 1; }); done
+	@cd tests && $(GO) test ./tidy/...
+
+bench: build ## speed, beside the floor: the same HTTP edge without storage
+	@$(GO) run ./bench/cmd/bench -bin $(BIN) $(ARGS)
+
+clients: ## install the S3 clients that the tests use, where missing
+	@tests/clients.sh
+
+clean: ## remove what was built
+	rm -rf $(BIN)
