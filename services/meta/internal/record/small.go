@@ -1,0 +1,107 @@
+package record
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+
+	"hangar/shared/layout"
+	"hangar/shared/metaapi"
+	"hangar/shared/object"
+	"hangar/shared/register"
+)
+
+// EncodeTag is the value of a LowKey.
+func EncodeTag(t register.Tag) []byte { return AppendTag(nil, t) }
+
+// DecodeTag reads the value of a LowKey.
+func DecodeTag(b []byte) (register.Tag, error) {
+	if len(b) != TagBytes {
+		return register.Tag{}, corrupt("tag of %d bytes", len(b))
+	}
+	d := decoder{rest: b}
+	return d.tag(), nil
+}
+
+// EncodeEpoch is the value of an EpochKey.
+func EncodeEpoch(e uint64) []byte { return binary.BigEndian.AppendUint64(nil, e) }
+
+// DecodeEpoch reads the value of an EpochKey.
+func DecodeEpoch(b []byte) (uint64, error) {
+	if len(b) != 8 {
+		return 0, corrupt("epoch of %d bytes", len(b))
+	}
+	return binary.BigEndian.Uint64(b), nil
+}
+
+// EncodeCounters is the value of a CounterKey.
+func EncodeCounters(c metaapi.Counters) []byte {
+	b := binary.BigEndian.AppendUint64(nil, uint64(c.Count))
+	return binary.BigEndian.AppendUint64(b, uint64(c.Bytes))
+}
+
+// DecodeCounters reads the value of a CounterKey.
+func DecodeCounters(b []byte) (c metaapi.Counters, err error) {
+	if len(b) != 16 {
+		return c, corrupt("counters of %d bytes", len(b))
+	}
+	c.Count = int64(binary.BigEndian.Uint64(b))
+	c.Bytes = int64(binary.BigEndian.Uint64(b[8:]))
+	return c, nil
+}
+
+// SliceBits is how finely rows are divided for digests, whatever the number of
+// partitions: a partition is a run of slices.
+const SliceBits = layout.MaxBits
+
+// Slice is the digest slice of all rows with this bucket and key.
+func Slice(b object.BucketID, key string) uint16 { return uint16(layout.OfRow(b, key, SliceBits)) }
+
+// Digest is an order-independent sum over the states of rows: replicas that
+// hold the same rows under the same tags have the same digest. It adds up, so
+// that a row's change is one subtraction and one addition.
+type Digest struct {
+	// Sum is taken word by word, with wrap-around.
+	Sum [2]uint64
+	// Rows is the number of rows summed.
+	Rows uint64
+}
+
+// DigestOf is what one row adds. A row that was never written adds nothing.
+func DigestOf(row []byte, tag register.Tag) Digest {
+	if tag.IsZero() {
+		return Digest{}
+	}
+	var scratch [256]byte
+	h := sha256.Sum256(append(AppendTag(scratch[:0], tag), row...))
+	return Digest{
+		Sum:  [2]uint64{binary.BigEndian.Uint64(h[:]), binary.BigEndian.Uint64(h[8:])},
+		Rows: 1,
+	}
+}
+
+// Plus is the digest of both.
+func (d Digest) Plus(o Digest) Digest {
+	return Digest{[2]uint64{d.Sum[0] + o.Sum[0], d.Sum[1] + o.Sum[1]}, d.Rows + o.Rows}
+}
+
+// Minus is the digest without o.
+func (d Digest) Minus(o Digest) Digest {
+	return Digest{[2]uint64{d.Sum[0] - o.Sum[0], d.Sum[1] - o.Sum[1]}, d.Rows - o.Rows}
+}
+
+// EncodeDigest is the value of a DigestKey.
+func EncodeDigest(d Digest) []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, 24), d.Sum[0])
+	b = binary.BigEndian.AppendUint64(b, d.Sum[1])
+	return binary.BigEndian.AppendUint64(b, d.Rows)
+}
+
+// DecodeDigest reads the value of a DigestKey.
+func DecodeDigest(b []byte) (d Digest, err error) {
+	if len(b) != 24 {
+		return d, corrupt("digest of %d bytes", len(b))
+	}
+	d.Sum[0], d.Sum[1] = binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
+	d.Rows = binary.BigEndian.Uint64(b[16:])
+	return d, nil
+}
