@@ -94,6 +94,9 @@ func (s *state) fold(key string, value []byte, marker bool) (err error) {
 		s.staged, err = decodeUnless[StagedLayout](marker, value)
 	case "key":
 		k, err := decodeUnless[Key](marker, value)
+		if k != nil && (k.ID != name || k.Secret == "") {
+			k, err = nil, fault.New(fault.Corrupt, "key record without its id or secret")
+		}
 		s.keys.set(name, k)
 		return err
 	case "bucket":
@@ -102,6 +105,9 @@ func (s *state) fold(key string, value []byte, marker bool) (err error) {
 			return fault.Wrap(fault.Corrupt, err, "bucket record")
 		}
 		b, err := decodeUnless[Bucket](marker, value)
+		if b != nil && b.ID != id {
+			b, err = nil, fault.New(fault.Corrupt, "bucket record of another id")
+		}
 		s.buckets.set(id, b)
 		return err
 	case "alias":
@@ -114,6 +120,9 @@ func (s *state) fold(key string, value []byte, marker bool) (err error) {
 		return err
 	case "token":
 		t, err := decodeUnless[Token](marker, value)
+		if t != nil && t.ID != name {
+			t, err = nil, fault.New(fault.Corrupt, "token record of another id")
+		}
 		s.tokens.set(name, t)
 		return err
 	}
