@@ -131,9 +131,12 @@ func Handle(st *State, low Tag, q Request) (Reply, Change, Tag) {
 		if q.Ballot.Less(bar) || q.Ballot.Compare(st.Tag) <= 0 {
 			return Reply{Code: Refused, High: bar.Max(st.Tag)}, Unchanged, low
 		}
-		st.Promised = q.Ballot
 		r := Reply{Code: Promised, Row: st.Row}
 		r.Seen, r.SeenAt = st.seen(q.AskOp, low)
+		if st.Promised == q.Ballot {
+			return r, Unchanged, low // a duplicate
+		}
+		st.Promised = q.Ballot
 		return r, PromiseOnly, low
 	case Apply:
 		if q.Row.Tag == st.Tag {
