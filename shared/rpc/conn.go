@@ -2,7 +2,10 @@ package rpc
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -51,9 +54,52 @@ type Options struct {
 	Logger *slog.Logger
 }
 
+func (o *Options) setDefaults() {
+	if o.Workers == 0 {
+		o.Workers = 256
+	}
+	if o.Queue == 0 {
+		o.Queue = 1024
+	}
+	if o.QueueBytes == 0 {
+		o.QueueBytes = 256 << 20
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 10 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+}
+
 // Conn is a process's connection to NATS. It implements Caller and Server.
+//
+// While disconnected it reconnects for ever; requests made meanwhile fail at
+// once as Unavailable, and those that were waiting for answers as
+// Indeterminate. Subscriptions come back with the connection.
 type Conn struct {
-	nc *nats.Conn
+	nc      *nats.Conn
+	node    object.NodeID
+	lane    *Lane
+	timeout time.Duration
+	tracer  trace.Tracer // nil when not tracing
+	log     *slog.Logger
+
+	mux  mux
+	work *limiter
+
+	// requests carries what arrived from NATS to the dispatcher; a nil asks it
+	// to say on drained that all before it are with their handlers.
+	requests  chan *nats.Msg
+	drained   chan struct{}
+	mu        sync.RWMutex
+	endpoints map[string]*endpoint // guarded by mu
+	closing   bool                 // guarded by mu
+
+	ctx     context.Context // of all handlers; ends with Close
+	cancel  context.CancelFunc
+	closed  sync.Once
+	running sync.WaitGroup // the dispatcher
 }
 
 var (
@@ -61,44 +107,187 @@ var (
 	_ Server = (*Conn)(nil)
 )
 
-// Connect dials NATS and waits until the connection stands or ctx ends.
-func Connect(ctx context.Context, o Options) (*Conn, error) { return nil, nil }
+// Connect dials NATS and keeps trying until the connection stands or ctx ends;
+// without a deadline in ctx it gives up after 15 seconds. Credentials that are
+// refused fail at once.
+func Connect(ctx context.Context, o Options) (*Conn, error) {
+	o.setDefaults()
+	c := &Conn{
+		node: o.Node, lane: o.Lane, timeout: o.Timeout, log: o.Logger,
+		work:      newLimiter(o.Workers, o.Queue, o.QueueBytes),
+		requests:  make(chan *nats.Msg, o.Queue+o.Workers),
+		drained:   make(chan struct{}),
+		endpoints: make(map[string]*endpoint),
+	}
+	if o.Tracer != nil {
+		c.tracer = o.Tracer.Tracer("hangar/shared/rpc")
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, 15*time.Second)
+		defer cancel()
+	}
+	nc, err := dial(ctx, o.URL, c.natsOptions(o))
+	if err != nil {
+		return nil, fmt.Errorf("connecting to NATS at %s: %w", place(o), err)
+	}
+	c.nc = nc
+	if err := c.mux.listen(nc); err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("listening for answers: %w", err)
+	}
+	if nc.MaxPayload() < MaxMessageBytes+answerPrefix {
+		c.log.Warn("NATS max_payload is smaller than the largest message of Hangar: large blocks will fail",
+			"max_payload", nc.MaxPayload(), "needed", MaxMessageBytes+answerPrefix)
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.running.Go(c.dispatch)
+	return c, nil
+}
+
+func place(o Options) string {
+	if o.InProcess != nil {
+		return "this process"
+	}
+	return o.URL
+}
+
+// dial retries what may pass: a server that is not there yet.
+func dial(ctx context.Context, url string, opts []nats.Option) (*nats.Conn, error) {
+	for {
+		nc, err := nats.Connect(url, opts...)
+		if err == nil {
+			return nc, nil
+		}
+		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+func (c *Conn) natsOptions(o Options) []nats.Option {
+	opts := []nats.Option{
+		nats.Name(o.Name),
+		nats.Timeout(2 * time.Second),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(100 * time.Millisecond),
+		nats.ReconnectJitter(100*time.Millisecond, 200*time.Millisecond),
+		// Fail at once while disconnected: what is buffered is lost anyway.
+		nats.ReconnectBufSize(-1),
+		nats.IgnoreAuthErrorAbort(),
+		// Notice a dead server within 15 s, not 4 min.
+		nats.PingInterval(5 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			c.mux.failAll(errLost)
+			if err != nil {
+				c.log.Warn("lost the connection to NATS", "err", err)
+			}
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			c.log.Info("connected to NATS again", "url", nc.ConnectedUrlRedacted())
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			subject := ""
+			if sub != nil {
+				subject = sub.Subject
+			}
+			c.log.Error("NATS reports an error", "err", err, "subject", subject)
+		}),
+	}
+	if o.InProcess != nil {
+		opts = append(opts, nats.InProcessServer(o.InProcess))
+	}
+	if o.User != "" {
+		opts = append(opts, nats.UserInfo(o.User, o.Password))
+	}
+	if o.Token != "" {
+		opts = append(opts, nats.Token(o.Token))
+	}
+	if o.TLSCA != "" {
+		opts = append(opts, nats.RootCAs(o.TLSCA))
+	}
+	if o.TLSCert != "" {
+		opts = append(opts, nats.ClientCert(o.TLSCert, o.TLSKey))
+	}
+	if o.InboxPrefix != "" {
+		opts = append(opts, nats.CustomInboxPrefix(o.InboxPrefix))
+	}
+	return opts
+}
 
 // NATS is the underlying connection, for JetStream and micro.
 func (c *Conn) NATS() *nats.Conn { return c.nc }
 
 // Node is the id this connection answers with.
-func (c *Conn) Node() object.NodeID { return object.NodeID{} }
+func (c *Conn) Node() object.NodeID { return c.node }
 
 // Drain stops taking requests, lets those in progress finish until ctx ends,
 // sends their answers and closes.
-func (c *Conn) Drain(ctx context.Context) error { return nil }
-
-// Close ends the connection at once and waits for running handlers, whose ctx
-// it ends. Pending calls of this process fail as Indeterminate. Idempotent.
-func (c *Conn) Close() {}
-
-// Gather implements Caller.
-func (c *Conn) Gather(ctx context.Context, t Target, m Message, each func(Answer) (done bool)) error {
+func (c *Conn) Drain(ctx context.Context) error {
+	defer c.Close()
+	c.mu.Lock()
+	if c.closing {
+		c.mu.Unlock()
+		return nil
+	}
+	c.closing = true
+	for _, e := range c.endpoints {
+		c.lane.remove(e)
+		if e.sub != nil {
+			// Fails only when the connection has gone, and then so has the subscription.
+			_ = e.sub.Drain()
+		}
+	}
+	c.mu.Unlock()
+	if !c.nc.IsConnected() {
+		return nil
+	}
+	// Once the server has answered, no more requests are on the way; once the
+	// dispatcher has, each has its handler.
+	if err := c.nc.FlushWithContext(ctx); err != nil {
+		return fmt.Errorf("draining: %w", err)
+	}
+	select {
+	case c.requests <- nil:
+	case <-ctx.Done():
+		return fmt.Errorf("draining: %w", ctx.Err())
+	}
+	select {
+	case <-c.drained:
+	case <-ctx.Done():
+		return fmt.Errorf("draining: %w", ctx.Err())
+	}
+	select {
+	case <-c.work.close():
+	case <-ctx.Done():
+		return fmt.Errorf("draining: %w", ctx.Err())
+	}
+	if err := c.nc.FlushWithContext(ctx); err != nil {
+		return fmt.Errorf("sending the last answers: %w", err)
+	}
 	return nil
 }
 
-// Call implements Caller.
-func (c *Conn) Call(ctx context.Context, t Target, m Message) (Message, error) {
-	return Message{}, nil
+// Close ends the connection at once and waits for running handlers, whose ctx
+// it ends. Pending calls of this process fail as Indeterminate. Idempotent.
+func (c *Conn) Close() {
+	c.closed.Do(func() {
+		c.mu.Lock()
+		c.closing = true
+		for _, e := range c.endpoints {
+			c.lane.remove(e)
+		}
+		c.mu.Unlock()
+		c.cancel()
+		c.nc.Close()
+		c.mux.failAll(errLost)
+		c.running.Wait()
+		<-c.work.close()
+	})
 }
-
-// Publish implements Caller.
-func (c *Conn) Publish(ctx context.Context, subject string, m Message) {}
-
-// Handle implements Server.
-func (c *Conn) Handle(subject string, h Handler) (stop func(), err error) { return nil, nil }
-
-// HandleQueue implements Server.
-func (c *Conn) HandleQueue(subject string, h Handler) (stop func(), err error) { return nil, nil }
-
-// Lane joins the connections of one process.
-type Lane struct{}
-
-// NewLane returns an empty lane.
-func NewLane() *Lane { return &Lane{} }
