@@ -1,9 +1,13 @@
 module hangar/bench
 
-go 1.26
+go 1.26.0
 
-require hangar/shared v0.0.0
-require hangar/services/gateway v0.0.0
+require github.com/valyala/fasthttp v1.77.0
 
-replace hangar/shared => ../shared
-replace hangar/services/gateway => ../services/gateway
+require (
+	github.com/klauspost/compress v1.20.3 // indirect
+	github.com/molecule-man/go-brrr v1.3.0 // indirect
+	github.com/valyala/bytebufferpool v1.0.0 // indirect
+)
+
+replace github.com/molecule-man/go-brrr => github.com/molecule-man/go-brrr v1.0.1

@@ -149,7 +149,7 @@ func forbidden(dir, own string) string {
 // homes names the only packages that may import a large dependency.
 var homes = map[string][]string{
 	"github.com/gofiber/fiber":       {"services/gateway/internal/httpd", "services/admin/internal/httpapi"},
-	"github.com/valyala/fasthttp":    {"services/gateway/internal/httpd", "services/admin/internal/httpapi"},
+	"github.com/valyala/fasthttp":    {"services/gateway/internal/httpd", "services/admin/internal/httpapi", "bench/load"},
 	"github.com/dgraph-io/badger":    {"shared/kv/badgerkv"},
 	"github.com/nats-io/nats.go":     {"shared/rpc", "shared/control", "shared/nodeapi", "shared/natsd"},
 	"github.com/nats-io/nats-server": {"shared/natsd"},
