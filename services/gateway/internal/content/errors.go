@@ -1,13 +1,24 @@
 package content
 
-import "errors"
+import (
+	"errors"
+
+	"hangar/services/gateway/internal/chunk"
+	"hangar/shared/fault"
+)
 
 // Why a body was refused, one value per S3 error code. They are wrapped in a
-// *fault.Error of kind Invalid (chunk signatures: Denied). Test with errors.Is.
-// A chunk's wrong signature is sigv4.ErrSignatureDoesNotMatch.
+// *fault.Error of kind Invalid. Test with errors.Is. A chunk's wrong signature
+// is sigv4.ErrSignatureDoesNotMatch, of kind Denied.
 var (
-	// ErrIncompleteBody: the body ended early (IncompleteBody).
-	ErrIncompleteBody = errors.New("incomplete body")
+	// ErrIncompleteBody: the body ended early (IncompleteBody). When its kind
+	// is Canceled, the connection broke.
+	ErrIncompleteBody = chunk.ErrIncomplete
+	// ErrMalformedTrailer: a trailer is missing, unannounced or unreadable
+	// (MalformedTrailerError).
+	ErrMalformedTrailer = chunk.ErrTrailer
+	// ErrMalformedChunk: framing that cannot be read (InvalidRequest).
+	ErrMalformedChunk = chunk.ErrMalformed
 	// ErrBadDigest: Content-MD5 or an additional checksum differs (BadDigest).
 	ErrBadDigest = errors.New("bad digest")
 	// ErrInvalidDigest: Content-MD5 cannot be read (InvalidDigest).
@@ -20,10 +31,14 @@ var (
 	ErrMissingContentLength = errors.New("missing content length")
 	// ErrEntityTooLarge: more than the caller's limit (EntityTooLarge).
 	ErrEntityTooLarge = errors.New("entity too large")
-	// ErrMalformedTrailer: a trailer is missing, unannounced or unreadable
-	// (MalformedTrailerError).
-	ErrMalformedTrailer = errors.New("malformed trailer")
-	// ErrInvalidRequest: headers that contradict each other, or chunk framing
-	// that cannot be read (InvalidRequest).
+	// ErrRequestTimeout: the client sent nothing for too long
+	// (RequestTimeout).
+	ErrRequestTimeout = errors.New("request timeout")
+	// ErrInvalidRequest: headers that contradict each other, or more body than
+	// Content-Length says (InvalidRequest).
 	ErrInvalidRequest = errors.New("invalid request")
 )
+
+func invalid(sentinel error, format string, args ...any) error {
+	return fault.Wrap(fault.Invalid, sentinel, format, args...)
+}
