@@ -159,9 +159,8 @@ func (c *Committer) gather(first *update, r Reader, batch *Batch) []*update {
 		}
 		group = append(group, u)
 		tx.own = tx.own[:0]
-		u.err = u.apply(tx)
-		if n := tx.ownBytes(); u.err == nil && n > soft {
-			u.err = fault.New(fault.Invalid, "update of %d bytes is larger than %d", n, soft)
+		if u.err = u.apply(tx); u.err == nil {
+			u.err = tx.check(soft)
 		}
 		if u.err == nil {
 			tx.keep()
@@ -215,11 +214,19 @@ func (t *Tx) Set(key, value []byte) { t.own = append(t.own, Op{Key: key, Value: 
 // Delete removes key.
 func (t *Tx) Delete(key []byte) { t.own = append(t.own, Op{Key: key, Delete: true}) }
 
-func (t *Tx) ownBytes() (n int) {
-	for _, op := range t.own {
-		n += opBytes(op)
+// check refuses an update that would make the group's commit fail.
+func (t *Tx) check(limit int) error {
+	n := 0
+	for i := range t.own {
+		if err := t.own[i].Check(); err != nil {
+			return err
+		}
+		n += opBytes(t.own[i])
 	}
-	return n
+	if n > limit {
+		return fault.New(fault.Invalid, "update of %d bytes is larger than %d", n, limit)
+	}
+	return nil
 }
 
 // keep makes the update's writes part of the group.

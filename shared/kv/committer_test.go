@@ -214,7 +214,9 @@ func TestBounds(t *testing.T) {
 		s := new(memkv.Store)
 		c := run(t, s)
 		err := c.Update(t.Context(), func(tx *kv.Tx) error {
-			tx.Set([]byte("n"), make([]byte, s.MaxBatchBytes()))
+			for i := range 1 + s.MaxBatchBytes()/2/kv.MaxValueBytes {
+				tx.Set(fmt.Append(nil, i), make([]byte, kv.MaxValueBytes))
+			}
 			return nil
 		})
 		if !fault.Is(err, fault.Invalid) {
@@ -228,7 +230,7 @@ func TestBounds(t *testing.T) {
 		for i := range 20 {
 			wg.Go(func() {
 				if err := c.Update(t.Context(), func(tx *kv.Tx) error {
-					tx.Set(fmt.Append(nil, i), make([]byte, s.MaxBatchBytes()/3))
+					tx.Set(fmt.Append(nil, i), make([]byte, kv.MaxValueBytes))
 					return nil
 				}); err != nil {
 					t.Error(err)

@@ -5,8 +5,13 @@
 // synced commits.
 package kv
 
-// MaxKeyBytes bounds a key.
-const MaxKeyBytes = 16 << 10
+import "hangar/shared/fault"
+
+// Bounds of one key and value.
+const (
+	MaxKeyBytes   = 16 << 10
+	MaxValueBytes = 512 << 10
+)
 
 // Store is an ordered map of byte keys to byte values, in bytewise order of
 // keys. All methods are safe for concurrent use until Close.
@@ -18,7 +23,7 @@ type Store interface {
 	// Commit applies all of b or nothing, also across a crash, and returns nil
 	// once that is on stable storage (unless the operator has switched syncing
 	// off). The slices in b must not change until it returns. Errors:
-	// StorageFull, Invalid (larger than MaxBatchBytes, key too long) and
+	// StorageFull, Invalid (larger than MaxBatchBytes, see also Op.Check) and
 	// nothing happened; Internal and it may have happened, after which the
 	// store refuses further commits.
 	Commit(b *Batch) error
@@ -68,6 +73,18 @@ type Iterator interface {
 type Op struct {
 	Key, Value []byte
 	Delete     bool
+}
+
+// Check is nil when a store takes the operation: its key is not empty, and
+// neither key nor value is too long. Errors: Invalid.
+func (op *Op) Check() error {
+	if n := len(op.Key); n == 0 || n > MaxKeyBytes {
+		return fault.New(fault.Invalid, "key of %d bytes, not 1 to %d", n, MaxKeyBytes)
+	}
+	if n := len(op.Value); n > MaxValueBytes {
+		return fault.New(fault.Invalid, "value of %d bytes is larger than %d", n, MaxValueBytes)
+	}
+	return nil
 }
 
 // opOverhead is what a store needs for an operation besides its bytes.

@@ -28,7 +28,8 @@ import (
 // Options of a store. The zero value is good for a small store.
 type Options struct {
 	// MemTableBytes is the size of one in-memory table; about six times as
-	// much memory is used at worst. 0 means 16 MiB. A batch may be an eighth of it.
+	// much memory is used at worst. 0 means 16 MiB, 4 MiB is the least. A batch
+	// may be an eighth of it.
 	MemTableBytes int64
 	// CacheBytes bounds the cache of blocks, and half of it that of indexes. 0
 	// means 32 MiB.
@@ -88,7 +89,7 @@ func Open(dir string, opt Options) (*Store, error) {
 		WithMemTableSize(opt.MemTableBytes).
 		WithNumMemtables(2).
 		// Values stay in the tree: the value log's collector does not keep up.
-		WithValueThreshold(opt.MemTableBytes * 15 / 100).
+		WithValueThreshold(kv.MaxValueBytes + 1).
 		WithValueLogFileSize(1 << 20).
 		WithBaseTableSize(8 << 20).
 		WithBaseLevelSize(32 << 20).
@@ -153,10 +154,9 @@ func (s *Store) Commit(b *kv.Batch) error {
 	txn := s.db.NewTransaction(true)
 	defer txn.Discard()
 	for _, op := range b.Ops() {
-		var err error
+		err := op.Check()
 		switch {
-		case len(op.Key) == 0 || len(op.Key) > kv.MaxKeyBytes:
-			err = fmt.Errorf("key of %d bytes", len(op.Key))
+		case err != nil:
 		case op.Delete:
 			err = txn.Delete(op.Key)
 		default:

@@ -166,11 +166,10 @@ func testSnapshot(t *testing.T, s kv.Store) {
 }
 
 func testLimits(t *testing.T, s kv.Store) {
-	half := make([]byte, s.MaxBatchBytes()/2)
 	var b kv.Batch
-	b.Set([]byte("first"), half)
-	b.Set([]byte("second"), half)
-	b.Set([]byte("third"), half)
+	for i := 0; b.Bytes() <= s.MaxBatchBytes(); i++ {
+		b.Set(fmt.Append(nil, i), make([]byte, min(kv.MaxValueBytes, s.MaxBatchBytes()/2)))
+	}
 	if err := s.Commit(&b); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a batch too large: %v", err)
 	}
@@ -179,6 +178,12 @@ func testLimits(t *testing.T, s kv.Store) {
 	b.Set(make([]byte, kv.MaxKeyBytes+1), nil)
 	if err := s.Commit(&b); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a key too long: %v", err)
+	}
+	b.Reset()
+	b.Set([]byte("small"), nil)
+	b.Set([]byte("large"), make([]byte, kv.MaxValueBytes+1))
+	if err := s.Commit(&b); !fault.Is(err, fault.Invalid) {
+		t.Errorf("a value too long: %v", err)
 	}
 	if got := keys(t, s, ""); got != nil {
 		t.Errorf("refused batches left %q", got)

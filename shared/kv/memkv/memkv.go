@@ -48,8 +48,8 @@ func (s *Store) Commit(b *kv.Batch) error {
 	}
 	changes := make(map[string]kv.Op, len(b.Ops()))
 	for _, op := range b.Ops() {
-		if len(op.Key) == 0 || len(op.Key) > kv.MaxKeyBytes {
-			return fault.New(fault.Invalid, "key of %d bytes", len(op.Key))
+		if err := op.Check(); err != nil {
+			return err
 		}
 		changes[string(op.Key)] = op
 	}

@@ -1,0 +1,256 @@
+// Package table is one node's part of the replicated table: it runs the row
+// protocol (package register) on an ordered store. It implements
+// metaapi.Replica and knows nothing of the network or of other nodes.
+//
+// Crash story: everything a request changes (record, body, counters, digest,
+// low mark, adopted epoch, list of vacant rows) is one update of the store's
+// committer, which is durable before the reply leaves and never there in part.
+package table
+
+import (
+	"context"
+	"sync/atomic"
+
+	"hangar/services/meta/internal/record"
+	"hangar/shared/fault"
+	"hangar/shared/kv"
+	"hangar/shared/layout"
+	"hangar/shared/metaapi"
+	"hangar/shared/object"
+	"hangar/shared/register"
+)
+
+// Table holds rows in a store. All methods are safe for concurrent use.
+type Table struct {
+	store  kv.Store
+	writer *kv.Committer
+	bits   uint8
+
+	// adopted is the epoch on stable storage; fence is at least that, raised
+	// already when an adoption is on its way there. What is older than fence is
+	// refused, which needs no durability; what is newer than adopted has to be
+	// adopted first.
+	adopted, fence atomic.Uint64
+	// lows are the low marks by partition, nil for zero. Like fence they are
+	// raised before they are durable, which only refuses more. Only the
+	// committer's goroutine stores.
+	lows []atomic.Pointer[register.Tag]
+}
+
+var _ metaapi.Replica = (*Table)(nil)
+
+// Open returns the table in store, whose one writer is writer. A new store
+// takes the cluster's number of partition bits for ever; any other is Invalid.
+// The writer need not run yet.
+func Open(store kv.Store, writer *kv.Committer, bits uint8) (*Table, error) {
+	if bits == 0 || bits > layout.MaxBits {
+		return nil, fault.New(fault.Invalid, "%d partition bits", bits)
+	}
+	t := &Table{store: store, writer: writer, bits: bits, lows: make([]atomic.Pointer[register.Tag], 1<<bits)}
+	fresh := false
+	err := store.View(func(r kv.Reader) error {
+		b, found, err := r.Get(record.BitsKey())
+		if err != nil {
+			return err
+		}
+		if fresh = !found; fresh {
+			return nil
+		}
+		if len(b) != 1 || b[0] != bits {
+			return fault.New(fault.Invalid, "the store has partition bits %v, the cluster %d", b, bits)
+		}
+		return t.load(r)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if fresh {
+		var b kv.Batch
+		b.Set(record.BitsKey(), []byte{bits})
+		if err := store.Commit(&b); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// load reads what is kept in memory.
+func (t *Table) load(r kv.Reader) error {
+	if b, found, err := r.Get(record.EpochKey()); err != nil {
+		return err
+	} else if found {
+		epoch, err := record.DecodeEpoch(b)
+		if err != nil {
+			return err
+		}
+		t.adopted.Store(epoch)
+		t.fence.Store(epoch)
+	}
+	it := r.Iterate(record.LowPrefix())
+	defer it.Close()
+	for it.Next() {
+		p, err := record.ParseLowKey(it.Key())
+		if err != nil {
+			return err
+		}
+		b, err := it.Value()
+		if err != nil {
+			return err
+		}
+		low, err := record.DecodeTag(b)
+		if err != nil {
+			return err
+		}
+		if int(p) >= len(t.lows) {
+			return fault.New(fault.Corrupt, "a low mark of partition %d of %d", p, len(t.lows))
+		}
+		t.lows[p].Store(&low)
+	}
+	return it.Err()
+}
+
+// Epoch is the layout epoch that this node has durably adopted.
+func (t *Table) Epoch() uint64 { return t.adopted.Load() }
+
+// Writable is nil while the store takes writes.
+func (t *Table) Writable() error { return t.store.Writable() }
+
+// DiskBytes is about how much space the table takes.
+func (t *Table) DiskBytes() int64 { return t.store.DiskBytes() }
+
+func (t *Table) low(p layout.Partition) register.Tag {
+	if low := t.lows[p].Load(); low != nil {
+		return *low
+	}
+	return register.Tag{}
+}
+
+// Handle implements metaapi.Replica.
+func (t *Table) Handle(ctx context.Context, key metaapi.RowKey, q register.Request) (register.Reply, error) {
+	if key.Key == "" || len(key.Key) > 2*object.MaxKeyBytes || len(key.Sub) > object.MaxKeyBytes {
+		return register.Reply{}, fault.New(fault.Invalid, "row of key %d and sub %d bytes", len(key.Key), len(key.Sub))
+	}
+	if fence := t.fence.Load(); q.Epoch < fence {
+		return register.Reply{Code: register.Old, Epoch: fence}, nil
+	}
+	rk := record.RowKey(key)
+	if q.Kind == register.Read && q.Epoch == t.adopted.Load() {
+		return t.read(rk, layout.OfRow(key.Bucket, key.Key, t.bits), q)
+	}
+	var reply register.Reply
+	err := t.writer.Update(ctx, func(tx *kv.Tx) (err error) {
+		if fence := t.fence.Load(); q.Epoch < fence {
+			reply = register.Reply{Code: register.Old, Epoch: fence}
+			return nil
+		}
+		t.adoptIn(tx, q.Epoch)
+		reply, err = t.change(tx, change{key: key, row: rk, slice: record.Slice(key.Bucket, key.Key), q: q})
+		return err
+	})
+	if err != nil {
+		return register.Reply{}, err
+	}
+	if reply.Code != register.Old {
+		raise(&t.adopted, q.Epoch)
+	}
+	return reply, nil
+}
+
+// adoptIn makes a newer epoch part of the update. Runs on the committer's
+// goroutine.
+func (t *Table) adoptIn(tx *kv.Tx, epoch uint64) {
+	raise(&t.fence, epoch)
+	if epoch > t.adopted.Load() {
+		tx.Set(record.EpochKey(), record.EncodeEpoch(epoch))
+	}
+}
+
+// adopt returns once epoch, or a newer one, is durably adopted.
+func (t *Table) adopt(ctx context.Context, epoch uint64) error {
+	if epoch <= t.adopted.Load() {
+		return nil
+	}
+	var newest uint64
+	err := t.writer.Update(ctx, func(tx *kv.Tx) error {
+		newest = max(epoch, t.fence.Load())
+		t.adoptIn(tx, newest)
+		return nil
+	})
+	if err == nil {
+		raise(&t.adopted, newest)
+	}
+	return err
+}
+
+// raise makes a at least v.
+func raise(a *atomic.Uint64, v uint64) {
+	for old := a.Load(); old < v && !a.CompareAndSwap(old, v); old = a.Load() {
+		continue
+	}
+}
+
+// read answers a Read from a snapshot. The epoch is checked after the snapshot
+// was taken, so that no newer epoch was adopted before it.
+func (t *Table) read(rk []byte, p layout.Partition, q register.Request) (reply register.Reply, err error) {
+	err = t.store.View(func(r kv.Reader) error {
+		row, err := load(r, rk)
+		if err != nil {
+			return err
+		}
+		if fence := t.fence.Load(); q.Epoch < fence {
+			reply = register.Reply{Code: register.Old, Epoch: fence}
+			return nil
+		}
+		reply, _, _ = register.Handle(&row.State, t.low(p), q)
+		return finish(r, &reply, row, rk, q.OmitBody)
+	})
+	return reply, err
+}
+
+// getter is what a kv.Reader and a kv.Tx have in common.
+type getter interface {
+	Get(key []byte) (value []byte, found bool, err error)
+}
+
+// load reads a row, the zero Row when there is none. It aliases the store's memory.
+func load(r getter, rk []byte) (*record.Row, error) {
+	b, found, err := r.Get(rk)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return new(record.Row), nil
+	}
+	return record.Decode(b)
+}
+
+// finish gives a reply that carries the row memory of its own, and the body.
+func finish(r getter, reply *register.Reply, row *record.Row, rk []byte, omit bool) error {
+	reply.Replaced = clone(reply.Replaced)
+	v := reply.Row.Value
+	if v == nil {
+		return nil
+	}
+	own := &register.Value{Head: clone(v.Head), Count: v.Count, Bytes: v.Bytes}
+	reply.Row.Value = own
+	switch {
+	case row.BodyBytes == 0:
+	case omit:
+		reply.BodyOmitted = true
+	case row.BodyApart():
+		body, found, err := r.Get(record.BodyKey(rk))
+		if err != nil {
+			return err
+		}
+		if !found || len(body) != row.BodyBytes {
+			return fault.New(fault.Corrupt, "a row has %d bytes of body, not %d", len(body), row.BodyBytes)
+		}
+		own.Body = clone(body)
+	default:
+		own.Body = clone(v.Body)
+	}
+	return nil
+}
+
+// clone copies b; empty becomes nil, which is what the stored format knows.
+func clone(b []byte) []byte { return append([]byte(nil), b...) }
