@@ -1,0 +1,181 @@
+// Package nodeapi tells the processes of a cluster about each other: which are
+// there (presence), and whether all have seen a change of the control state
+// (barrier). Presence is that of NATS micro services, so that the nats tool
+// shows it too.
+package nodeapi
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"hangar/shared/fault"
+	"hangar/shared/object"
+	"hangar/shared/rpc"
+)
+
+const (
+	// quiet ends a listing: nobody answered for so long.
+	quiet = 50 * time.Millisecond
+	// window bounds a listing.
+	window = time.Second
+	// mostNodes bounds a listing's size.
+	mostNodes = 10_000
+
+	namePrefix = "hangar-"
+	// infoKey is the metadata entry that holds a Node as JSON.
+	infoKey = "node"
+)
+
+// Node describes one service in one process.
+type Node struct {
+	ID object.NodeID `json:"id"`
+	// Service is "gateway", "meta", "blocks" or "admin".
+	Service  string    `json:"service"`
+	Version  string    `json:"version"`
+	Hostname string    `json:"hostname"`
+	Started  time.Time `json:"started"`
+	// Zone is the operator's hint for the layout; may be empty.
+	Zone string `json:"zone,omitempty"`
+	// S3Addr and AdminAddr are where clients reach the node, host:port; empty
+	// when it does not serve them.
+	S3Addr    string `json:"s3Addr,omitempty"`
+	AdminAddr string `json:"adminAddr,omitempty"`
+	// Disk is nil when the node keeps no data.
+	Disk *Disk `json:"disk,omitempty"`
+}
+
+// Disk is the room where a node keeps its data.
+type Disk struct {
+	FreeBytes  int64 `json:"freeBytes"`
+	TotalBytes int64 `json:"totalBytes"`
+}
+
+// Register makes self visible to List until stop is called or the connection
+// closes. disk, unless nil, is asked for self.Disk at every listing, on one
+// goroutine.
+func Register(nc *nats.Conn, self Node, disk func() (Disk, error)) (stop func() error, err error) {
+	info, err := json.Marshal(self)
+	if err != nil {
+		return nil, fmt.Errorf("describing this node: %w", err)
+	}
+	s, err := micro.AddService(nc, micro.Config{
+		Name:        namePrefix + self.Service,
+		Version:     semantic(self.Version),
+		Description: "Hangar " + self.Service + " " + self.ID.String(),
+		Metadata:    map[string]string{infoKey: string(info)},
+		StatsHandler: func(*micro.Endpoint) any {
+			if disk == nil {
+				return nil
+			}
+			d, err := disk()
+			if err != nil {
+				return nil // unknown, as for a node without a disk
+			}
+			return d
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("registering this node: %w", err)
+	}
+	// Statistics belong to an endpoint; this one only answers that it is there.
+	err = s.AddEndpoint("status", micro.HandlerFunc(func(r micro.Request) { _ = r.Respond(info) }),
+		micro.WithEndpointSubject(rpc.NodeSubject(self.Service, "status", self.ID)))
+	if err == nil {
+		err = nc.FlushTimeout(5 * time.Second)
+	}
+	if err != nil {
+		_ = s.Stop()
+		return nil, fmt.Errorf("registering this node: %w", err)
+	}
+	return s.Stop, nil
+}
+
+var semver = regexp.MustCompile(`^\d+\.\d+\.\d+$`)
+
+// semantic is what micro accepts as a version; Node has the real one.
+func semantic(version string) string {
+	if v := strings.TrimPrefix(version, "v"); semver.MatchString(v) {
+		return v
+	}
+	return "0.0.0"
+}
+
+// List returns the nodes that are there, by service and id. It takes as long as
+// the slowest node to answer and a little silence, at most a second. A node
+// that does not answer in that time is missing: the answer is a hint, not
+// membership.
+func List(ctx context.Context, nc *nats.Conn) ([]Node, error) {
+	ctx, cancel := context.WithTimeout(ctx, window)
+	defer cancel()
+	answers := make(chan *nats.Msg, 256)
+	inbox := nc.NewInbox()
+	sub, err := nc.ChanSubscribe(inbox, answers)
+	if err != nil {
+		return nil, fault.Wrap(fault.Unavailable, err, "listing nodes")
+	}
+	// Fails only when the connection, and with it the subscription, has gone.
+	defer func() { _ = sub.Unsubscribe() }()
+	ask, err := micro.ControlSubject(micro.StatsVerb, "", "")
+	if err != nil {
+		return nil, err
+	}
+	if err := nc.PublishRequest(ask, inbox, nil); err != nil {
+		return nil, fault.Wrap(fault.Unavailable, err, "listing nodes")
+	}
+	return collect(ctx, answers), nil
+}
+
+func collect(ctx context.Context, answers <-chan *nats.Msg) (nodes []Node) {
+	// The first answer may take the whole window; then silence means the end.
+	silence := time.NewTimer(window)
+	defer silence.Stop()
+	for waiting := true; waiting && len(nodes) < mostNodes; {
+		select {
+		case m := <-answers:
+			if len(m.Data) == 0 {
+				waiting = false // no responders
+				break
+			}
+			if n, ok := parse(m.Data); ok {
+				nodes = append(nodes, n)
+			}
+			silence.Reset(quiet)
+		case <-silence.C:
+			waiting = false
+		case <-ctx.Done():
+			waiting = false
+		}
+	}
+	slices.SortFunc(nodes, func(a, b Node) int {
+		if c := strings.Compare(a.Service, b.Service); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID.String(), b.ID.String())
+	})
+	return nodes
+}
+
+// parse reads the statistics of a micro service; it reports false for services
+// that are not ours.
+func parse(b []byte) (n Node, ok bool) {
+	var s micro.Stats
+	if json.Unmarshal(b, &s) != nil || !strings.HasPrefix(s.Name, namePrefix) ||
+		json.Unmarshal([]byte(s.Metadata[infoKey]), &n) != nil || n.ID.IsZero() {
+		return Node{}, false
+	}
+	for _, e := range s.Endpoints {
+		var d *Disk
+		if e != nil && json.Unmarshal(e.Data, &d) == nil && d != nil {
+			n.Disk = d
+		}
+	}
+	return n, true
+}

@@ -1,0 +1,81 @@
+package telemetry
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+)
+
+// checkTimeout bounds each health check.
+const checkTimeout = 2 * time.Second
+
+// Check returns nil when what it looks at works, else one line that says what
+// does not. Its ctx allows two seconds.
+type Check func(ctx context.Context) error
+
+// Health is a set of named checks. Safe for concurrent use.
+type Health struct {
+	mu     sync.Mutex
+	checks map[string]Check // guarded by mu
+}
+
+// NewHealth returns a set that is healthy because it checks nothing.
+func NewHealth() *Health { return &Health{checks: make(map[string]Check)} }
+
+// Register adds a check under a name, or replaces the one it had.
+func (h *Health) Register(name string, c Check) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.checks[name] = c
+}
+
+// Report is what /health answers, as JSON.
+type Report struct {
+	// Status is "ok" or "failing".
+	Status string `json:"status"`
+	// Checks holds, per check, "ok" or what is wrong.
+	Checks map[string]string `json:"checks"`
+}
+
+// OK reports whether every check passed.
+func (r Report) OK() bool { return r.Status == "ok" }
+
+// Check runs all checks at once.
+func (h *Health) Check(ctx context.Context) Report {
+	h.mu.Lock()
+	checks := maps.Clone(h.checks)
+	h.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+
+	type result struct {
+		name string
+		err  error
+	}
+	results := make(chan result, len(checks))
+	for name, check := range checks {
+		go func() { results <- result{name, check(ctx)} }()
+	}
+	report := Report{Status: "ok", Checks: make(map[string]string, len(checks))}
+	for name := range checks {
+		report.Checks[name] = "does not answer"
+	}
+	// A check that ignores its ctx must not make the health of all unknown.
+	for range checks {
+		select {
+		case r := <-results:
+			report.Checks[r.name] = "ok"
+			if r.err != nil {
+				report.Checks[r.name] = r.err.Error()
+			}
+		case <-ctx.Done():
+		}
+	}
+	for _, state := range report.Checks {
+		if state != "ok" {
+			report.Status = "failing"
+		}
+	}
+	return report
+}

@@ -1,0 +1,81 @@
+package telemetry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Handler serves /health (200, or 503 when a check fails; the body says which),
+// /metrics and, when switched on, /debug/pprof/.
+func (i *Instance) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /health", i.health)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(i.Registry, promhttp.HandlerOpts{Registry: i.Registry}))
+	if i.pprof {
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	}
+	return mux
+}
+
+func (i *Instance) health(w http.ResponseWriter, r *http.Request) {
+	report := i.Health.Check(r.Context())
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	if !report.OK() {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	if err := json.NewEncoder(w).Encode(report); err != nil {
+		i.Logger.DebugContext(r.Context(), "health was not sent", "err", err)
+	}
+}
+
+// Listen opens the address of the ops server, so that a busy port is found
+// before the service starts.
+func Listen(ctx context.Context, addr string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("HANGAR_OPS_ADDR: %w", err)
+	}
+	return l, nil
+}
+
+// Serve serves Handler on l until ctx ends.
+func (i *Instance) Serve(ctx context.Context, l net.Listener) error {
+	s := &http.Server{
+		Handler:           i.Handler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		IdleTimeout:       time.Minute,
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- s.Serve(l) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("ops server: %w", err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if err := s.Shutdown(grace); errors.Is(err, context.DeadlineExceeded) {
+		// A profile may still be running; nobody waits for it.
+		err = s.Close()
+		<-failed
+		return err
+	} else if err != nil {
+		return err
+	}
+	<-failed
+	return nil
+}
