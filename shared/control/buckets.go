@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"hangar/shared/fault"
@@ -9,7 +10,7 @@ import (
 )
 
 func noSuchBucket(id object.BucketID) error {
-	return fault.New(fault.NotFound, "there is no bucket %s", id)
+	return fault.Wrap(fault.NotFound, ErrNoSuchBucket, "%s", id)
 }
 
 // NewBucket is a bucket to create.
@@ -59,7 +60,7 @@ func (s *Store) CreateBucket(ctx context.Context, in NewBucket) (*Bucket, Revisi
 }
 
 func nameTaken(name string) error {
-	return fault.New(fault.AlreadyExists, "the name %q is taken", name)
+	return fault.Wrap(fault.AlreadyExists, ErrNameTaken, "%q", name)
 }
 
 // reserve makes name an alias of id, or returns the id that it is already
@@ -110,7 +111,7 @@ func (s *Store) UpdateBucket(ctx context.Context, id object.BucketID, change fun
 
 // Allow gives a key rights on a bucket, in addition to those it has.
 func (s *Store) Allow(ctx context.Context, id object.BucketID, keyID string, p Permission) (Revision, error) {
-	if err := s.keyExists(ctx, keyID); err != nil {
+	if _, err := s.Key(ctx, keyID); err != nil {
 		return 0, err
 	}
 	rev, err := s.permit(ctx, id, keyID, func(have Permission) Permission { return have.With(p) })
@@ -118,11 +119,14 @@ func (s *Store) Allow(ctx context.Context, id object.BucketID, keyID string, p P
 		return 0, err
 	}
 	// A deletion of the key that ran meanwhile may have missed this bucket.
-	if err := s.keyExists(ctx, keyID); err != nil {
+	switch _, err := s.Key(ctx, keyID); {
+	case errors.Is(err, ErrNoSuchKey):
 		if _, e := s.permit(ctx, id, keyID, func(Permission) Permission { return Permission{} }); e != nil {
 			return 0, e
 		}
 		return 0, err
+	case err != nil:
+		return 0, fault.Wrap(fault.Indeterminate, err, "allow %s on %s", keyID, id)
 	}
 	return rev, nil
 }
@@ -149,17 +153,6 @@ func (s *Store) permit(ctx context.Context, id object.BucketID, keyID string, ch
 		return nil
 	})
 	return rev, err
-}
-
-func (s *Store) keyExists(ctx context.Context, id string) error {
-	if ValidKeyID(id) != nil {
-		return noSuchKey(id)
-	}
-	k, _, err := load[Key](ctx, s, keyOfKey(id))
-	if err == nil && k == nil {
-		err = noSuchKey(id)
-	}
-	return err
 }
 
 // AddAlias gives a bucket one more global name. AlreadyExists: another bucket

@@ -77,7 +77,7 @@ func (s *Store) CreateKey(ctx context.Context, k Key) (*Key, Revision, error) {
 	}
 	rev, err := create(ctx, s, keyOfKey(k.ID), &k)
 	if fault.Is(err, fault.AlreadyExists) {
-		return nil, 0, fault.New(fault.AlreadyExists, "access key %s exists", k.ID)
+		return nil, 0, fault.Wrap(fault.AlreadyExists, ErrKeyExists, "%s", k.ID)
 	}
 	return &k, rev, err
 }
@@ -99,7 +99,7 @@ func (s *Store) ImportKey(ctx context.Context, v *View, k Key) (*Key, Revision, 
 		return nil, 0, err
 	}
 	if v.Key(k.ID) != nil {
-		return nil, 0, fault.New(fault.AlreadyExists, "access key %s exists", k.ID)
+		return nil, 0, fault.Wrap(fault.AlreadyExists, ErrKeyExists, "%s", k.ID)
 	}
 	if err := s.stripKey(ctx, v, k.ID); err != nil {
 		return nil, 0, err
@@ -121,7 +121,19 @@ func (s *Store) UpdateKey(ctx context.Context, id string, change func(*Key) erro
 	})
 }
 
-func noSuchKey(id string) error { return fault.New(fault.NotFound, "there is no access key %q", id) }
+func noSuchKey(id string) error { return fault.Wrap(fault.NotFound, ErrNoSuchKey, "%q", id) }
+
+// Key reads a key's record for a decision.
+func (s *Store) Key(ctx context.Context, id string) (*Key, error) {
+	if ValidKeyID(id) != nil {
+		return nil, noSuchKey(id)
+	}
+	k, _, err := load[Key](ctx, s, keyOfKey(id))
+	if err == nil && k == nil {
+		err = noSuchKey(id)
+	}
+	return k, err
+}
 
 // DeleteKey removes a key, then its rights on buckets; v must be fresh (Sync).
 // From the first write on nobody gets in with it. Should the rest be cut

@@ -1,11 +1,22 @@
 package control
 
 import (
+	"errors"
 	"net/netip"
 	"regexp"
 	"strings"
 
 	"hangar/shared/fault"
+)
+
+// What an error is about, where its kind alone does not say. They are wrapped
+// in a *fault.Error; test with errors.Is.
+var (
+	ErrNoSuchBucket      = errors.New("no such bucket")
+	ErrNoSuchKey         = errors.New("no such access key")
+	ErrNameTaken         = errors.New("bucket name is taken")
+	ErrKeyExists         = errors.New("access key exists")
+	ErrInvalidBucketName = errors.New("invalid bucket name")
 )
 
 var (
@@ -17,26 +28,33 @@ var (
 // rules of S3 for general purpose buckets, an address excluded.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 func ValidBucketName(name string) error {
+	if why := badBucketName(name); why != "" {
+		return fault.Wrap(fault.Invalid, ErrInvalidBucketName, "%s", why)
+	}
+	return nil
+}
+
+func badBucketName(name string) string {
 	if len(name) < 3 || len(name) > 63 {
-		return fault.New(fault.Invalid, "a bucket name has 3 to 63 characters")
+		return "a bucket name has 3 to 63 characters"
 	}
 	if !bucketName.MatchString(name) {
-		return fault.New(fault.Invalid, "a bucket name has lower case letters, digits, dots and hyphens, begins and ends each label with a letter or digit, and no two dots in a row")
+		return "a bucket name has lower case letters, digits, dots and hyphens, begins and ends each label with a letter or digit, and no two dots in a row"
 	}
 	if _, err := netip.ParseAddr(name); err == nil {
-		return fault.New(fault.Invalid, "a bucket name may not look like an IP address")
+		return "a bucket name may not look like an IP address"
 	}
 	for _, p := range []string{"xn--", "sthree-", "amzn-s3-demo-"} {
 		if strings.HasPrefix(name, p) {
-			return fault.New(fault.Invalid, "a bucket name may not begin with %q", p)
+			return "a bucket name may not begin with " + p
 		}
 	}
 	for _, s := range []string{"-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"} {
 		if strings.HasSuffix(name, s) {
-			return fault.New(fault.Invalid, "a bucket name may not end with %q", s)
+			return "a bucket name may not end with " + s
 		}
 	}
-	return nil
+	return ""
 }
 
 // ValidKeyID reports why id may not be an access key id, nil when it may.
