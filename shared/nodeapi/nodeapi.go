@@ -29,6 +29,8 @@ const (
 	// mostNodes bounds a listing's size.
 	mostNodes = 10_000
 
+	flushTimeout = 5 * time.Second
+
 	namePrefix = "hangar-"
 	// infoKey is the metadata entry that holds a Node as JSON.
 	infoKey = "node"
@@ -89,13 +91,19 @@ func Register(nc *nats.Conn, self Node, disk func() (Disk, error)) (stop func() 
 	err = s.AddEndpoint("status", micro.HandlerFunc(func(r micro.Request) { _ = r.Respond(info) }),
 		micro.WithEndpointSubject(rpc.NodeSubject(self.Service, "status", self.ID)))
 	if err == nil {
-		err = nc.FlushTimeout(5 * time.Second)
+		err = nc.FlushTimeout(flushTimeout)
 	}
 	if err != nil {
 		_ = s.Stop()
 		return nil, fmt.Errorf("registering this node: %w", err)
 	}
-	return s.Stop, nil
+	stop = func() error {
+		if err := s.Stop(); err != nil {
+			return err
+		}
+		return nc.FlushTimeout(flushTimeout)
+	}
+	return stop, nil
 }
 
 var semver = regexp.MustCompile(`^\d+\.\d+\.\d+$`)
