@@ -1,0 +1,281 @@
+package httpd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+)
+
+// drainTime is how long draining one unwanted body may take altogether.
+const drainTime = 10 * time.Second
+
+// Server serves one API on one listener.
+type Server struct {
+	cfg     Config
+	handler Handler
+	log     *slog.Logger
+
+	app *fiber.App
+	// slots holds one token for each request under way.
+	slots  chan struct{}
+	copies sync.Pool
+	conns  connTable
+	// base is the parent of every request's context; Serve sets it before it
+	// accepts.
+	base context.Context
+	// active counts requests whose response is not finished.
+	active atomic.Int64
+}
+
+// New makes a server for h.
+func New(cfg Config, h Handler, log *slog.Logger) *Server {
+	cfg = cfg.withDefaults()
+	s := &Server{cfg: cfg, handler: h, log: log, slots: make(chan struct{}, cfg.MaxRequests)}
+	s.copies.New = func() any { return new([copyBytes]byte) }
+	s.app = fiber.New(fiber.Config{
+		ServerHeader:                 "Hangar",
+		StrictRouting:                true,
+		CaseSensitive:                true,
+		StreamRequestBody:            true,
+		DisablePreParseMultipartForm: true,
+		DisableDefaultContentType:    true,
+		DisableStartupMessage:        true,
+		EnableTrustedProxyCheck:      true,
+		ReadBufferSize:               cfg.HeaderBytes,
+		ReadTimeout:                  cfg.HeaderTimeout,
+		WriteTimeout:                 cfg.StallTimeout,
+		IdleTimeout:                  cfg.IdleTimeout,
+		RequestMethods:               fiber.DefaultMethods,
+	})
+	s.app.Use(func(c *fiber.Ctx) error {
+		s.serve(c.Context())
+		return nil
+	})
+	routed := s.app.Handler()
+	srv := s.app.Server()
+	srv.Handler = func(c *fasthttp.RequestCtx) {
+		// Fiber answers a method it does not know itself, in plain text.
+		if !known(c.Method()) {
+			r := newRequest(c)
+			s.write(c, r, s.handler.Fail(r, MethodUnknown))
+			c.SetConnectionClose()
+			return
+		}
+		routed(c)
+	}
+	srv.ErrorHandler = s.refuse
+	srv.ExpectHandler = s.expect
+	srv.ConnState = s.conns.note
+	return s
+}
+
+func known(method []byte) bool {
+	for _, m := range fiber.DefaultMethods {
+		if string(method) == m {
+			return true
+		}
+	}
+	return false
+}
+
+// Serve accepts connections from ln until ctx ends. It then lets requests under
+// way finish for the configured grace, closes what is left, and returns.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	s.base = base
+	failed := make(chan error, 1)
+	go func() { failed <- s.app.Listener(ln) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
+	case <-ctx.Done():
+	}
+	// Shutdown would wait for connections that never sent a request.
+	s.conns.closeUnused()
+	err := s.app.ShutdownWithTimeout(s.cfg.Grace)
+	cancel()
+	s.conns.closeAll()
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.log.Warn("closed connections whose requests had not finished", "after", s.cfg.Grace)
+		err = nil
+	}
+	<-failed
+	return err
+}
+
+// Active is the number of requests under way.
+func (s *Server) Active() int64 { return s.active.Load() }
+
+// serve runs the handler for one request, within a slot.
+func (s *Server) serve(c *fasthttp.RequestCtx) {
+	r := newRequest(c)
+	s.attachBody(c, r)
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		s.finish(c, r, s.handler.Fail(r, Overloaded))
+		return
+	}
+	s.active.Add(1)
+	ctx, cancel := context.WithCancel(s.base)
+	release := sync.OnceFunc(func() {
+		cancel()
+		s.active.Add(-1)
+		<-s.slots
+	})
+	resp := s.call(ctx, r)
+	if resp.Stream == nil || r.Method == fasthttp.MethodHead {
+		release()
+	} else {
+		done := resp.Done
+		resp.Done = func(sent int64, err error) {
+			if done != nil {
+				done(sent, err)
+			}
+			release()
+		}
+	}
+	s.finish(c, r, resp)
+}
+
+// call runs the handler and turns a panic into an answer.
+func (s *Server) call(ctx context.Context, r *Request) (resp *Response) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("request panicked", "request", r.ID, "panic", p, "stack", string(debug.Stack()))
+			resp = s.handler.Fail(r, Panicked)
+		}
+	}()
+	return s.handler.Serve(ctx, r)
+}
+
+func (s *Server) attachBody(c *fasthttp.RequestCtx, r *Request) {
+	src := c.RequestBodyStream()
+	if src == nil {
+		return
+	}
+	r.Body = &Body{src: src, want: r.ContentLength, deadline: deadline{conn: c.Conn(), stall: s.cfg.StallTimeout}}
+	if r.Body.want == 0 {
+		r.Body.err = io.EOF
+	}
+}
+
+// finish sees to what is left of the request's body, then writes the response.
+// A client that is still sending may never look at an answer, and bytes left
+// unread must not be taken for the next request.
+func (s *Server) finish(c *fasthttp.RequestCtx, r *Request, resp *Response) {
+	if r.Body != nil && !r.Body.drain(s.cfg.DrainBytes, min(drainTime, s.cfg.StallTimeout)) {
+		c.SetConnectionClose()
+	}
+	s.write(c, r, resp)
+}
+
+// write hands resp to fasthttp, which sends it after the handler returned.
+func (s *Server) write(c *fasthttp.RequestCtx, r *Request, resp *Response) {
+	out := &c.Response
+	out.SetStatusCode(resp.Status)
+	for _, f := range resp.Header {
+		out.Header.SetCanonical([]byte(f.Name), []byte(f.Value))
+	}
+	switch {
+	case r.Method == fasthttp.MethodHead:
+		out.SkipBody = true
+		out.Header.SetContentLength(int(max(resp.Length, int64(len(resp.Body)))))
+		resp.close()
+	case resp.Stream != nil:
+		st := &stream{src: resp.Stream, left: resp.Length, copies: &s.copies, done: resp.Done,
+			deadline: deadline{conn: c.Conn(), stall: s.cfg.StallTimeout}}
+		if st.done == nil {
+			st.done = func(int64, error) {}
+		}
+		out.SetBodyStream(st, int(resp.Length))
+	default:
+		out.SetBodyRaw(resp.Body)
+		resp.close()
+	}
+}
+
+// close ends a response that is not streamed.
+func (r *Response) close() {
+	if r.Stream != nil {
+		r.Stream.Close()
+	}
+	if r.Done != nil {
+		r.Done(int64(len(r.Body)), nil)
+	}
+}
+
+// expect answers for fasthttp whether a client that waits may send its body.
+func (s *Server) expect(c *fasthttp.RequestCtx) int {
+	r := newRequest(c)
+	if resp := s.handler.Expect(s.base, r); resp != nil {
+		s.write(c, r, resp)
+		return resp.Status
+	}
+	return fasthttp.StatusContinue
+}
+
+// refuse answers for fasthttp what it could not parse. The connection closes.
+func (s *Server) refuse(c *fasthttp.RequestCtx, err error) {
+	p := Malformed
+	var tooLarge *fasthttp.ErrSmallBuffer
+	switch {
+	case errors.As(err, &tooLarge):
+		p = HeadersTooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		p = Stalled
+	}
+	c.Request.Reset()
+	r := newRequest(c)
+	s.write(c, r, s.handler.Fail(r, p))
+}
+
+// connTable knows the open connections, so that a stopping server can close
+// those that fasthttp would wait for or leave open.
+type connTable struct {
+	mu sync.Mutex
+	// used says whether a connection has sent a request. Guarded by mu.
+	used map[net.Conn]bool
+}
+
+func (t *connTable) note(c net.Conn, state fasthttp.ConnState) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch state {
+	case fasthttp.StateNew:
+		if t.used == nil {
+			t.used = make(map[net.Conn]bool)
+		}
+		t.used[c] = false
+	case fasthttp.StateClosed, fasthttp.StateHijacked:
+		delete(t.used, c)
+	case fasthttp.StateActive:
+		t.used[c] = true
+	}
+}
+
+func (t *connTable) closeUnused() { t.close(func(used bool) bool { return !used }) }
+
+func (t *connTable) closeAll() { t.close(func(bool) bool { return true }) }
+
+func (t *connTable) close(which func(used bool) bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for c, used := range t.used {
+		if which(used) {
+			c.Close()
+		}
+	}
+}
