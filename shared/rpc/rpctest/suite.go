@@ -43,6 +43,7 @@ func Run(t *testing.T, open func(t *testing.T, o rpc.Options) Pair) {
 		{"Concurrent", rpc.Options{}, concurrent},
 		{"Overloaded", rpc.Options{Workers: 1, Queue: 1}, overloaded},
 		{"ExpiredInQueue", rpc.Options{Workers: 1, Queue: 8}, expiredInQueue},
+		{"Publish", rpc.Options{}, publish},
 		{"Stop", rpc.Options{}, stop},
 		{"SubjectsAreChecked", rpc.Options{}, subjectsAreChecked},
 		{"RequestBytesAreTheCallersAgain", rpc.Options{}, requestBytesAreTheCallersAgain},
@@ -449,6 +450,23 @@ func expiredInQueue(t *testing.T, p Pair) {
 	if n := calls.Load(); n != 2 {
 		t.Errorf("handler ran %d times: once for a caller that had left", n)
 	}
+}
+
+func publish(t *testing.T, p Pair) {
+	got := make(chan string, len(p.Servers))
+	for _, s := range p.Servers {
+		serve(t, s, subject, func(_ context.Context, m rpc.Message) (rpc.Message, error) {
+			got <- string(m.Head)
+			return rpc.Message{}, errors.New("nobody hears of this")
+		})
+	}
+	p.Client.Publish(t.Context(), subject, rpc.Message{Head: []byte("hint")})
+	for range p.Servers {
+		if head := <-got; head != "hint" {
+			t.Errorf("got %q", head)
+		}
+	}
+	p.Client.Publish(t.Context(), "hangar.test.nobody", rpc.Message{})
 }
 
 func stop(t *testing.T, p Pair) {
