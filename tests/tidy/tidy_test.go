@@ -100,7 +100,7 @@ var layers = map[string][]string{
 	"shared/blockapi":  {"object", "fault", "layout", "rpc"},
 	"shared/adminapi":  {"object", "fault", "rpc"},
 	"shared/record":    {"object", "fault", "metaapi", "blockapi"},
-	"shared/node":      {"object", "fault", "layout", "rpc", "control", "nodeapi", "telemetry", "config", "lifecycle"},
+	"shared/process":   {"object", "rpc", "control", "nodeapi", "telemetry", "lifecycle"},
 }
 
 func TestLayers(t *testing.T) {
