@@ -42,12 +42,13 @@ const (
 	MaxObjectBytes = 5 << 40
 )
 
-// Flags of an object head.
+// Flags. Their bits are stored: append only.
 const (
-	flagBlocks    = 1 << 0
-	flagManifests = 1 << 1
-	flagComposite = 1 << 2
-	flagFull      = 1 << 3
+	flagBlocks     = 1 << 0
+	flagManifests  = 1 << 1
+	flagComposite  = 1 << 2
+	flagFull       = 1 << 3 // of an upload
+	flagPartSummed = 1 << 4 // of a list of parts
 )
 
 // ObjectHead is what a listing shows of an object, and what whoever replaces
@@ -299,7 +300,8 @@ type PartRef struct {
 	Number   int
 	MD5      [16]byte
 	Manifest Manifest
-	// Checksum of the part by the object's algorithm; nil if there is none.
+	// Checksum of the part by the object's algorithm; all parts have one, or
+	// none has (nil).
 	Checksum []byte
 }
 
@@ -367,6 +369,11 @@ func (o ObjectBody) Append(b []byte, a Algorithm) []byte {
 		b = o.Manifest.append(b)
 	case InParts:
 		b = binary.AppendUvarint(b, uint64(len(o.Parts)))
+		if len(o.Parts) > 0 && o.Parts[0].Checksum != nil {
+			b = append(b, flagPartSummed)
+		} else {
+			b = append(b, 0)
+		}
 		last := 0
 		for _, p := range o.Parts {
 			b = binary.AppendUvarint(b, uint64(p.Number-last))
@@ -416,11 +423,15 @@ func DecodeObjectBody(head ObjectHead, b []byte) (ObjectBody, error) {
 
 func (d *decoder) parts(a Algorithm) (parts []PartRef, size int64) {
 	n := int(d.uint(MaxPart))
+	summed := d.byte()
+	if summed&^flagPartSummed != 0 || summed != 0 && (a == NoChecksum || n == 0) {
+		d.fail("parts with checksums %#x of algorithm %d", summed, a)
+	}
 	parts = make([]PartRef, 0, min(n, 1+len(d.rest)/minPartBytes))
 	last := 0
 	for range n {
 		p := PartRef{Number: last + int(d.uint(MaxPart)), MD5: d.id(), Manifest: d.manifest()}
-		if a != NoChecksum {
+		if summed != 0 {
 			p.Checksum = d.take(a.Bytes())
 		}
 		if d.err == nil && (p.Number <= last || p.Number > MaxPart) {

@@ -1,0 +1,139 @@
+package objects
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"hangar/shared/blockapi"
+	"hangar/shared/fault"
+	"hangar/shared/metaapi"
+	"hangar/shared/object"
+	"hangar/shared/record"
+)
+
+// Limits of S3 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html).
+const (
+	// MaxObjectBytes is the most an object may have.
+	MaxObjectBytes = record.MaxObjectBytes
+	// MaxPartBytes is the most a part, and a copy in one request, may have.
+	MaxPartBytes = 5 << 30
+	// MinPartBytes is the least that all parts but the last must have.
+	MinPartBytes = 5 << 20
+	// MaxParts is the most parts of an upload.
+	MaxParts = record.MaxPart
+)
+
+// Config tunes a Service. Zero fields take the defaults.
+type Config struct {
+	// InlineBytes is the largest object kept in its row; 32 KiB.
+	InlineBytes int64
+	// BlockBytes is the size of the blocks larger objects are cut into; 1 MiB.
+	BlockBytes int64
+	// PageBlocks is how many blocks are listed in one row; 1,024.
+	PageBlocks int
+	// WriteWindow and ReadWindow are how many blocks of one request are on
+	// their way at once; 3 and 4.
+	WriteWindow, ReadWindow int
+	// WriteMemory and ReadMemory bound the block memory of all requests
+	// together, in bytes; 96 MiB each. Requests wait for a first block, and do
+	// without read-ahead, when it is used up.
+	WriteMemory, ReadMemory int64
+	// MinPartBytes is the least size of a part that is not the last; 5 MiB.
+	MinPartBytes int64
+	// ClaimAfter is when a stream claims its blocks, and how often it renews
+	// the claim; 1 minute. A stream that lets ten times as long pass without
+	// ending a block fails. The block service's grace period must be longer
+	// than that.
+	ClaimAfter time.Duration
+	// Grace is how long manifest rows are left alone; 15 minutes.
+	Grace time.Duration
+	// Now is the wall clock; time.Now.
+	Now func() time.Time
+}
+
+func orDefault[T comparable](v *T, standard T) {
+	var zero T
+	if *v == zero {
+		*v = standard
+	}
+}
+
+func (c Config) withDefaults() Config {
+	orDefault(&c.InlineBytes, 32<<10)
+	orDefault(&c.BlockBytes, 1<<20)
+	orDefault(&c.PageBlocks, 1024)
+	orDefault(&c.WriteWindow, 3)
+	orDefault(&c.ReadWindow, 4)
+	orDefault(&c.WriteMemory, 96<<20)
+	orDefault(&c.ReadMemory, 96<<20)
+	orDefault(&c.MinPartBytes, MinPartBytes)
+	orDefault(&c.ClaimAfter, time.Minute)
+	orDefault(&c.Grace, 15*time.Minute)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}
+
+// Service implements Store over rows and blocks. Besides the requests' own
+// goroutines, which end before the request (or its reader) does, it has those
+// of Run.
+type Service struct {
+	cfg      Config
+	rows     metaapi.Rows
+	blocks   blockapi.Store
+	verifier *record.Verifier
+	log      *slog.Logger
+	buffers  *buffers
+	reads    *tokens
+	hints    chan hint
+}
+
+var _ Store = (*Service)(nil)
+
+// New returns a Service. It works without Run, except for hints about what is
+// no longer needed: those wait in a bounded queue.
+func New(rows metaapi.Rows, blocks blockapi.Store, log *slog.Logger, cfg Config) *Service {
+	cfg = cfg.withDefaults()
+	return &Service{
+		cfg:      cfg,
+		rows:     rows,
+		blocks:   blocks,
+		verifier: record.NewVerifier(rows, cfg.Now),
+		log:      log,
+		buffers:  newBuffers(cfg.WriteMemory, cfg.BlockBytes),
+		reads:    newTokens(cfg.ReadMemory, cfg.BlockBytes),
+		hints:    make(chan hint, maxHints),
+	}
+}
+
+func (s *Service) now() time.Time { return s.cfg.Now().Truncate(time.Millisecond).UTC() }
+
+// named makes a fault of one of this package's Err values.
+func named(k fault.Kind, err error, msg string, args ...any) error {
+	return fault.Wrap(k, err, msg, args...)
+}
+
+func noSuchKey(key string) error { return named(fault.NotFound, ErrNoSuchKey, "%q", key) }
+
+func noSuchUpload(upload object.VersionID) error {
+	return named(fault.NotFound, ErrNoSuchUpload, "upload %s", upload)
+}
+
+func invalid(msg string, args ...any) error { return fault.New(fault.Invalid, msg, args...) }
+
+func checkKey(key string) error {
+	if !object.ValidKey(key) {
+		return invalid("object keys are 1 to %d bytes of UTF-8", object.MaxKeyBytes)
+	}
+	return nil
+}
+
+// cleanupTime bounds work that goes on when a request has already failed, its
+// client has gone, or its answer is settled.
+const cleanupTime = 20 * time.Second
+
+func cleanupContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+}
