@@ -235,7 +235,7 @@ func (r *Reader) readTrailers() error {
 		case skipped, name == trailerSignature, len(r.trailers) == maxTrailers, r.has(name):
 			return badTrailer("unexpected or repeated trailer")
 		}
-		r.trailers = append(r.trailers, Trailer{name, strings.Trim(value, " \t")})
+		r.trailers = append(r.trailers, Trailer{name, strings.Trim(value, " ")})
 	}
 }
 
@@ -250,7 +250,7 @@ func (r *Reader) has(name string) bool {
 
 func (r *Reader) checkTrailers(claimed string) error {
 	want := r.chain.Trailer(hashTrailers(r.trailers))
-	if !want.Equal([]byte(strings.Trim(claimed, " \t"))) {
+	if !want.Equal([]byte(strings.Trim(claimed, " "))) {
 		return badSignature("the trailers")
 	}
 	return nil
