@@ -100,7 +100,7 @@ var layers = map[string][]string{
 	"shared/blockapi":  {"object", "fault", "layout", "rpc"},
 	"shared/adminapi":  {"object", "fault", "rpc"},
 	"shared/record":    {"object", "fault", "metaapi", "blockapi"},
-	"shared/process":   {"object", "rpc", "control", "nodeapi", "telemetry", "lifecycle"},
+	"shared/process":   {"object", "layout", "rpc", "control", "metaapi", "nodeapi", "telemetry", "config", "lifecycle"},
 }
 
 func TestLayers(t *testing.T) {

@@ -195,7 +195,7 @@ func parseSize(s string) (int64, error) {
 		t = t[:i]
 	}
 	v, err := strconv.ParseFloat(t, 64)
-	if err != nil || v <= 0 || v*float64(unit) >= 1<<63 {
+	if err != nil || !(v > 0 && v*float64(unit) < 1<<63) { // false for NaN too
 		return 0, fmt.Errorf("capacity %q: want a number with an optional K, M, G, T or P", s)
 	}
 	return int64(v * float64(unit)), nil

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -29,7 +30,11 @@ type DevOptions struct {
 	Dir                    string
 	Meta, Blocks, Gateways int
 	ReplicationFactor      int
-	BinDir                 string
+	// BinDir holds the service binaries; empty means beside this one.
+	BinDir string
+	// Restart is how long after its end a process is started again; zero
+	// leaves it dead.
+	Restart time.Duration
 }
 
 // New returns the root command.
@@ -100,6 +105,7 @@ func devCommand(c *client, s Servers) *cobra.Command {
 	cmd.Flags().IntVar(&o.Blocks, "blocks", 3, "block processes")
 	cmd.Flags().IntVar(&o.Gateways, "gateways", 2, "gateway processes")
 	cmd.Flags().IntVar(&o.ReplicationFactor, "replication-factor", 3, "copies of everything")
+	cmd.Flags().DurationVar(&o.Restart, "restart", 0, "start a process that ended again after this long (default: leave it dead)")
 	cmd.Flags().StringVar(&o.BinDir, "bin", "", "where the service binaries are (default: beside this one)")
 	return cmd
 }
