@@ -1,0 +1,158 @@
+// Package gateway is the service that S3 clients talk to. It keeps nothing: it
+// checks who asks and whether they may, turns requests into rows and blocks,
+// and can be started as often as the load asks for.
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"hangar/services/gateway/internal/access"
+	"hangar/services/gateway/internal/httpd"
+	"hangar/services/gateway/internal/objects"
+	"hangar/services/gateway/internal/s3"
+	"hangar/shared/adminapi"
+	"hangar/shared/blockapi"
+	"hangar/shared/control"
+	"hangar/shared/lifecycle"
+	"hangar/shared/metaapi"
+	"hangar/shared/telemetry"
+)
+
+// Config is what an operator may set; see package config.
+type Config struct {
+	S3Addr       string        `env:"HANGAR_S3_ADDR" envDefault:":3900" desc:"Address of the S3 API"`
+	RootDomain   string        `env:"HANGAR_S3_ROOT_DOMAIN" desc:"Domain whose subdomains are buckets, such as .s3.example.org; empty allows path-style requests only"`
+	TLSCert      string        `env:"HANGAR_TLS_CERT" desc:"File with the certificate of the S3 API; empty serves plain HTTP"`
+	TLSKey       string        `env:"HANGAR_TLS_KEY" desc:"File with the key of that certificate"`
+	MaxRequests  int           `env:"HANGAR_S3_MAX_REQUESTS" envDefault:"512" desc:"Requests served at once; more are answered with SlowDown"`
+	StallTimeout time.Duration `env:"HANGAR_S3_STALL_TIMEOUT" envDefault:"60s" desc:"How long a client may neither send nor take a byte"`
+	Grace        time.Duration `env:"HANGAR_S3_GRACE" envDefault:"20s" desc:"How long a stopping gateway waits for requests under way"`
+	InlineBytes  int64         `env:"HANGAR_INLINE_BYTES" envDefault:"32768" desc:"Largest object that is kept in its row instead of in blocks"`
+	BlockBytes   int64         `env:"HANGAR_BLOCK_BYTES" envDefault:"1048576" desc:"Size of the blocks that larger objects are cut into"`
+	WriteMemory  int64         `env:"HANGAR_WRITE_MEMORY" envDefault:"100663296" desc:"Most bytes of blocks on their way to the blocks service"`
+	ReadMemory   int64         `env:"HANGAR_READ_MEMORY" envDefault:"100663296" desc:"Most bytes of blocks read ahead"`
+}
+
+// Validate implements config.Validator.
+func (c *Config) Validate() error {
+	switch {
+	case (c.TLSCert == "") != (c.TLSKey == ""):
+		return errors.New("HANGAR_TLS_CERT and HANGAR_TLS_KEY go together: set both or none")
+	case c.MaxRequests < 1:
+		return errors.New("HANGAR_S3_MAX_REQUESTS must be at least 1")
+	case c.StallTimeout <= 0:
+		return errors.New("HANGAR_S3_STALL_TIMEOUT must be more than 0s")
+	case c.Grace < 0:
+		return errors.New("HANGAR_S3_GRACE must not be less than 0s")
+	case c.BlockBytes < 64<<10 || c.BlockBytes > blockapi.MaxBlockBytes:
+		return fmt.Errorf("HANGAR_BLOCK_BYTES must be between 65536 and %d", blockapi.MaxBlockBytes)
+	case c.InlineBytes < 0 || c.InlineBytes > c.BlockBytes:
+		return errors.New("HANGAR_INLINE_BYTES must be between 0 and HANGAR_BLOCK_BYTES")
+	}
+	return nil
+}
+
+// Deps is what a gateway stands on.
+type Deps struct {
+	Rows    metaapi.Rows
+	Blocks  blockapi.Store
+	Buckets adminapi.Buckets
+	// View returns the control state as it is now. It must hold a cluster once
+	// Run is called.
+	View      func() *control.View
+	Telemetry *telemetry.Instance
+}
+
+// Gateway serves the S3 API.
+type Gateway struct {
+	cfg   Config
+	deps  Deps
+	ready chan struct{}
+	addr  net.Addr // set before ready is closed
+}
+
+// New makes a gateway. It starts nothing.
+func New(cfg Config, deps Deps) (*Gateway, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Gateway{cfg: cfg, deps: deps, ready: make(chan struct{})}, nil
+}
+
+// Ready is closed once clients can connect.
+func (g *Gateway) Ready() <-chan struct{} { return g.ready }
+
+// Addr is where the S3 API is served; valid once Ready is closed.
+func (g *Gateway) Addr() net.Addr { return g.addr }
+
+// Run serves until ctx ends, then lets requests under way finish within the
+// configured grace. It may be called once.
+func (g *Gateway) Run(ctx context.Context) error {
+	ln, err := g.listen(ctx)
+	if err != nil {
+		return err
+	}
+	log := g.deps.Telemetry.Logger
+	store := objects.New(g.deps.Rows, g.deps.Blocks, log, objects.Config{
+		InlineBytes: g.cfg.InlineBytes, BlockBytes: g.cfg.BlockBytes,
+		WriteMemory: g.cfg.WriteMemory, ReadMemory: g.cfg.ReadMemory,
+	})
+	seen := newMetrics(g.deps.Telemetry.Registry)
+	defer seen.unregister()
+	cluster := g.deps.View().Cluster
+	api := s3.New(s3.Options{
+		Store: store, Buckets: g.deps.Buckets,
+		View:   func() access.Directory { return g.deps.View() },
+		Region: cluster.Region, Owner: cluster.ID, RootDomain: g.cfg.RootDomain,
+		Log: log, Tracer: g.deps.Telemetry.Tracers.Tracer("hangar/services/gateway"),
+		Observe: seen.observe,
+	})
+	server := httpd.New(httpd.Config{
+		MaxRequests: g.cfg.MaxRequests, StallTimeout: g.cfg.StallTimeout, Grace: g.cfg.Grace,
+	}, api, log)
+	seen.track(server.Active)
+	g.deps.Telemetry.Health.Register("s3", g.check)
+	return lifecycle.Run(ctx, func(group *lifecycle.Group) error {
+		group.Go("clean-up after objects", store.Run)
+		group.Go("S3 API", func(ctx context.Context) error { return server.Serve(ctx, ln) })
+		g.addr = ln.Addr()
+		close(g.ready)
+		log.InfoContext(ctx, "serving S3", "addr", ln.Addr().String(), "region", cluster.Region)
+		return nil
+	})
+}
+
+// check reports why requests would fail at present.
+func (g *Gateway) check(context.Context) error {
+	switch v := g.deps.View(); {
+	case v.Cluster.ID == "":
+		return errors.New("no cluster in the control state")
+	case v.Layout == nil || len(v.Layout.Meta.Assign) == 0 || len(v.Layout.Blocks.Assign) == 0:
+		return errors.New("no layout has been applied")
+	}
+	return nil
+}
+
+func (g *Gateway) listen(ctx context.Context) (net.Listener, error) {
+	var conf *tls.Config
+	if g.cfg.TLSCert != "" {
+		pair, err := tls.LoadX509KeyPair(g.cfg.TLSCert, g.cfg.TLSKey)
+		if err != nil {
+			return nil, fmt.Errorf("HANGAR_TLS_CERT, HANGAR_TLS_KEY: %w", err)
+		}
+		conf = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	}
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", g.cfg.S3Addr)
+	if err != nil {
+		return nil, fmt.Errorf("HANGAR_S3_ADDR: %w", err)
+	}
+	if conf != nil {
+		ln = tls.NewListener(ln, conf)
+	}
+	return ln, nil
+}

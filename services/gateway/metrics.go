@@ -1,0 +1,61 @@
+package gateway
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"hangar/services/gateway/internal/s3"
+)
+
+// metrics are those of the S3 API. Buckets and keys are no labels.
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	bytes    *prometheus.CounterVec
+	all      []prometheus.Collector
+}
+
+func newMetrics(r *prometheus.Registry) *metrics {
+	m := &metrics{
+		registry: r,
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hangar_s3_requests_total", Help: "Requests answered, by operation and HTTP status.",
+		}, []string{"operation", "status"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "hangar_s3_request_seconds", Help: "Time from the headers of a request to the last byte of its response.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2.5, 12),
+		}, []string{"operation"}),
+		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hangar_s3_bytes_total", Help: "Body bytes, received (in) and sent (out).",
+		}, []string{"direction"}),
+	}
+	m.add(m.requests, m.seconds, m.bytes)
+	return m
+}
+
+func (m *metrics) add(cs ...prometheus.Collector) {
+	m.registry.MustRegister(cs...)
+	m.all = append(m.all, cs...)
+}
+
+// track shows how many requests are under way.
+func (m *metrics) track(active func() int64) {
+	m.add(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "hangar_s3_requests_active", Help: "Requests under way.",
+	}, func() float64 { return float64(active()) }))
+}
+
+func (m *metrics) observe(o s3.Outcome) {
+	m.requests.WithLabelValues(o.Op, strconv.Itoa(o.Status)).Inc()
+	m.seconds.WithLabelValues(o.Op).Observe(o.Took.Seconds())
+	m.bytes.WithLabelValues("in").Add(float64(o.In))
+	m.bytes.WithLabelValues("out").Add(float64(o.Out))
+}
+
+func (m *metrics) unregister() {
+	for _, c := range m.all {
+		m.registry.Unregister(c)
+	}
+}

@@ -1,0 +1,108 @@
+package gateway
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"hangar/shared/adminapi"
+	"hangar/shared/blockapi/blockrpc"
+	"hangar/shared/control"
+	"hangar/shared/layout"
+	"hangar/shared/lifecycle"
+	"hangar/shared/metaapi"
+	"hangar/shared/object"
+	"hangar/shared/process"
+	"hangar/shared/register"
+)
+
+// ProcessConfig is everything that a gateway of its own reads from the
+// environment.
+type ProcessConfig struct {
+	Gateway Config
+	Process process.Config
+}
+
+// Validate implements config.Validator.
+func (c *ProcessConfig) Validate() error { return c.Gateway.Validate() }
+
+// RunProcess runs a gateway as a process of its own, connected to the cluster's
+// NATS servers, until ctx ends.
+func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
+	id := process.Identity{Node: process.Describe("gateway", version, c.Process.Zone, object.NewNodeID())}
+	id.Node.S3Addr = c.Gateway.S3Addr
+	return lifecycle.Run(ctx, func(g *lifecycle.Group) error {
+		p, err := process.Start(g, c.Process, id)
+		if err != nil {
+			return err
+		}
+		if err := p.AwaitControl(ctx); err != nil {
+			return err
+		}
+		blocks, err := blockrpc.NewClient(p.Conn, func() *layout.Ring { return blocksRing(p.Mirror.View()) }, blockrpc.Options{})
+		if err != nil {
+			return err
+		}
+		g.Defer("block client", func(context.Context) error { blocks.Close(); return nil })
+		clock := register.NewClock(register.NewNode(), time.Now)
+		gw, err := New(c.Gateway, Deps{
+			Rows:      metaapi.NewClient(p.Conn, Rings{p.Mirror}, clock, metaapi.Options{}),
+			Blocks:    blocks,
+			Buckets:   adminapi.NewClient(p.Conn),
+			View:      p.Mirror.View,
+			Telemetry: p.Telemetry,
+		})
+		if err != nil {
+			return err
+		}
+		stopped := make(chan struct{})
+		g.Go("gateway", func(ctx context.Context) error {
+			defer close(stopped)
+			return gw.Run(ctx)
+		})
+		select {
+		case <-gw.Ready():
+		case <-stopped: // the group has its error
+			return nil
+		}
+		if addr, ok := gw.Addr().(*net.TCPAddr); ok {
+			id.Node.S3Addr = addr.String()
+		}
+		return p.Announce(g, id)
+	})
+}
+
+// Rings tells a metaapi.Client about the metadata ring in a mirror.
+type Rings struct{ Mirror *control.Mirror }
+
+var _ metaapi.Rings = Rings{}
+
+// Ring implements metaapi.Rings.
+func (r Rings) Ring() *layout.Ring {
+	if l := r.Mirror.View().Layout; l != nil {
+		return &l.Meta
+	}
+	return nil
+}
+
+// Await implements metaapi.Rings.
+func (r Rings) Await(ctx context.Context, epoch uint64) {
+	for {
+		changed := r.Mirror.Changed()
+		if ring := r.Ring(); ring != nil && ring.Epoch >= epoch {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func blocksRing(v *control.View) *layout.Ring {
+	if v.Layout == nil {
+		return nil
+	}
+	return &v.Layout.Blocks
+}
