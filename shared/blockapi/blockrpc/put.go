@@ -20,7 +20,8 @@ const minRetry, maxRetry = 10 * time.Millisecond, time.Second
 //
 // One replica: the content travels as the caller gave it and is waited for.
 // Several: the content moves to a buffer of the client's, so that replicas
-// slower than the quorum can be sent to after Put returned.
+// slower than the quorum can be sent to after Put returned. Package rpc lets go
+// of a payload when its call returns.
 func (c *Client) Put(ctx context.Context, owner blockapi.Owner, plain []byte) (object.Hash, error) {
 	if len(plain) == 0 || len(plain) > blockapi.MaxBlockBytes {
 		return object.Hash{}, fault.New(fault.Invalid, "block of %d bytes: want 1 to %d", len(plain), blockapi.MaxBlockBytes)
@@ -29,32 +30,41 @@ func (c *Client) Put(ctx context.Context, owner blockapi.Owner, plain []byte) (o
 		return object.Hash{}, err
 	}
 	b, own := c.codec.Encode(plain)
-	w := write{client: c, op: opPut, what: "store block"}
-	var err error
-	if w.message, err = putToWire(owner, b); err == nil {
-		var sets []layout.ReplicaSet
-		w.partition, sets, err = c.place(b.Hash)
-		w.quorum = newQuorum(sets)
-	}
+	err := c.putEncoded(ctx, owner, b, own)
 	if err != nil {
-		if own {
-			c.opts.Buffers.Put(b.Data)
-		}
 		return object.Hash{}, err
 	}
-	if !own {
-		w.message.Payload = append(c.opts.Buffers.Get(len(plain))[:0], plain...)
+	return b.Hash, nil
+}
+
+// putEncoded stores b. own says that b.Data is to be recycled.
+func (c *Client) putEncoded(ctx context.Context, owner blockapi.Owner, b blockapi.Block, own bool) error {
+	p, sets, err := c.place(b.Hash)
+	if err != nil {
+		return err
 	}
-	return b.Hash, w.start(ctx)
+	w := &write{client: c, what: "store block", partition: p, quorum: newQuorum(sets), own: own}
+	if w.message, err = putToWire(owner, b); err != nil {
+		return err
+	}
+	if len(w.quorum.nodes) > 1 {
+		return w.start(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.opts.WriteTimeout)
+	defer cancel()
+	w.run(ctx, func(verdict error) { err = verdict })
+	return err
 }
 
 // write is one block on its way to its replicas.
 type write struct {
 	client    *Client
-	op, what  string
+	what      string
 	partition layout.Partition
 	message   rpc.Message
-	quorum    *quorum
+	// own says that the payload is to be recycled in the end.
+	own    bool
+	quorum *quorum
 }
 
 // start sends the write and returns once a quorum has acknowledged it or
@@ -62,6 +72,11 @@ type write struct {
 // the payload.
 func (w *write) start(ctx context.Context) error {
 	c := w.client
+	if !w.own {
+		plain := w.message.Payload
+		w.message.Payload = append(c.opts.Buffers.Get(len(plain))[:0], plain...)
+		w.own = true
+	}
 	sendCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.opts.WriteTimeout)
 	detach := context.AfterFunc(ctx, cancel)
 	verdict := make(chan error, 1)
@@ -121,9 +136,7 @@ func (w *write) run(ctx context.Context, decided func(error)) {
 		}
 	}
 	c.stragglers.Release(held)
-	// A replica in this process that has not answered may still read the
-	// payload; then the collector gets it instead.
-	if len(q.open()) == 0 {
+	if w.own {
 		c.opts.Buffers.Put(w.message.Payload)
 	}
 }
@@ -135,7 +148,7 @@ func (w *write) attempt(ctx context.Context, settle func() bool) {
 	defer cancel()
 	nodes := q.open()
 	silent := slices.Clone(nodes)
-	err := c.caller.Gather(ctx, target(w.op, w.partition, nodes), w.message, func(a rpc.Answer) bool {
+	err := c.caller.Gather(ctx, target(opPut, w.partition, nodes), w.message, func(a rpc.Answer) bool {
 		silent = slices.DeleteFunc(silent, func(n object.NodeID) bool { return n == a.From })
 		if a.Err == nil {
 			q.ack(a.From)

@@ -1,0 +1,382 @@
+package segment
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"hangar/shared/blockapi"
+	"hangar/shared/fault"
+)
+
+// Options of a Log. Zero values mean the defaults.
+type Options struct {
+	// SegmentBytes is the size from which a new file is begun; 1 GiB.
+	SegmentBytes int64
+	// ReserveBytes of free space that Append leaves; half of it is open to
+	// AppendMoved. 1 GiB.
+	ReserveBytes int64
+	// OnSync learns how long each fsync took.
+	OnSync func(time.Duration)
+	// Log gets what was found wrong in the files.
+	Log *slog.Logger
+
+	// OpenFile opens or creates a file; the operating system's by default.
+	OpenFile func(path string, create bool) (File, error)
+	// FreeBytes is the free space of the directory's file system.
+	FreeBytes func(dir string) (int64, error)
+}
+
+func (o Options) withDefaults() Options {
+	if o.SegmentBytes <= 0 {
+		o.SegmentBytes = 1 << 30
+	}
+	if o.ReserveBytes <= 0 {
+		o.ReserveBytes = 1 << 30
+	}
+	if o.OnSync == nil {
+		o.OnSync = func(time.Duration) {}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.OpenFile == nil {
+		o.OpenFile = openOS
+	}
+	if o.FreeBytes == nil {
+		o.FreeBytes = freeBytes
+	}
+	return o
+}
+
+func freeBytes(dir string) (int64, error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return 0, err
+	}
+	return int64(st.Bavail) * st.Bsize, nil //nolint:unconvert // differs by platform
+}
+
+// Log is the segments of one directory. Safe for concurrent use.
+type Log struct {
+	dir  string
+	opts Options
+
+	// appending is held while a record is written; it guards active and next.
+	appending sync.Mutex
+	active    *file // nil until the next Append begins a file
+	next      ID
+
+	mu    sync.RWMutex // guards files
+	files map[ID]*file
+}
+
+// Open opens the log in dir, creating the directory. durable says how far each
+// file is known to hold remembered records: nothing before that end is ever
+// cut. The last file is scanned from there and cut at its first bad record.
+// Damage anywhere else is reported to Options.Log and found again by reads.
+// Errors: Denied, Invalid (a newer format), StorageFull, Internal.
+func Open(dir string, opts Options, durable map[ID]int64) (*Log, error) {
+	l := &Log{dir: dir, opts: opts.withDefaults(), next: 1, files: make(map[ID]*file)}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fault.Wrap(fault.Denied, err, "create %s", dir)
+	}
+	// Makes a just created dir durable in its parent.
+	if err := syncDir(filepath.Dir(dir)); err != nil {
+		return nil, fault.Wrap(fault.Internal, err, "sync the parent of %s", dir)
+	}
+	sizes, err := list(dir)
+	if err != nil {
+		return nil, fault.Wrap(fault.Denied, err, "read %s", dir)
+	}
+	for id := range durable {
+		l.next = max(l.next, id+1)
+	}
+	for i, id := range slices.Sorted(maps.Keys(sizes)) {
+		l.next = max(l.next, id+1)
+		if err := l.load(id, sizes[id], durable[id], i == len(sizes)-1); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+	}
+	return l, nil
+}
+
+// load opens an existing file.
+func (l *Log) load(id ID, size, durable int64, last bool) error {
+	path := filepath.Join(l.dir, id.name())
+	f, err := l.opts.OpenFile(path, false)
+	if err != nil {
+		return fault.Wrap(fault.Denied, err, "open %s", path)
+	}
+	s := &file{id: id, path: path, f: f, observe: l.opts.OnSync}
+	s.users.Store(1)
+	s.written.Store(size)
+	s.durable = size
+	head := make([]byte, min(size, fileHeader))
+	if _, err = f.ReadAt(head, 0); err == nil {
+		err = parseFileHeader(id, head)
+	}
+	switch {
+	case fault.Is(err, fault.Invalid):
+		return errors.Join(fault.Wrap(fault.Invalid, err, "%s", path), f.Close())
+	case err != nil && last && durable == 0 && size <= fileHeader:
+		// The crash came before the file was ready for its first record.
+		return errors.Join(f.Close(), fault.Wrap(fault.Internal, os.Remove(path), "remove %s", path))
+	case err != nil || size < durable:
+		l.damaged(id, "segment file is damaged: it is kept, and its records are read where possible",
+			slog.Int64("size", size), slog.Int64("remembered", durable), slog.Any("error", err))
+		s.failed = fault.New(fault.Corrupt, "damaged")
+	case last:
+		if err := l.recover(s, size, max(durable, fileHeader)); err != nil {
+			return errors.Join(err, f.Close())
+		}
+		l.active = s
+	}
+	l.files[id] = s
+	return nil
+}
+
+func (l *Log) damaged(id ID, msg string, attrs ...slog.Attr) {
+	attrs = append(attrs, slog.String("segment", id.name()))
+	l.opts.Log.LogAttrs(context.Background(), slog.LevelError, msg, attrs...)
+}
+
+// recover cuts what the crash left at the end of the last file.
+func (l *Log) recover(s *file, size, from int64) error {
+	buf := make([]byte, 0, 64<<10)
+	end, err := scan(s, from, size, func(e Entry) error {
+		buf = slices.Grow(buf[:0], int(e.StoredBytes))
+		return s.read(e.Location, buf[:e.StoredBytes])
+	})
+	if err != nil && !fault.Is(err, fault.Corrupt) {
+		return err
+	}
+	if end < size {
+		l.opts.Log.LogAttrs(context.Background(), slog.LevelWarn, "cutting the torn end of a segment",
+			slog.String("segment", s.id.name()), slog.Int64("kept", end), slog.Int64("cut", size-end))
+		if err := s.f.Truncate(end); err != nil {
+			return fault.Wrap(fault.Internal, err, "cut %s", s.path)
+		}
+	}
+	if err := s.f.Sync(); err != nil {
+		return fault.Wrap(fault.StorageFull, err, "sync %s", s.path)
+	}
+	s.written.Store(end)
+	s.durable = end
+	return nil
+}
+
+// Append writes b as a record, not yet durable: the caller Syncs before it
+// remembers the Location. It does not keep b. The caller must Settle the
+// Location once it is remembered or given up: until then the segment is Busy,
+// so that nobody takes the record for dead. Errors: StorageFull, and nothing
+// was written.
+func (l *Log) Append(b blockapi.Block) (Location, error) { return l.append(b, l.opts.ReserveBytes) }
+
+// AppendMoved is Append for records whose old place is freed later: it may use
+// half of the reserve, so that a full disk can be compacted.
+func (l *Log) AppendMoved(b blockapi.Block) (Location, error) {
+	return l.append(b, l.opts.ReserveBytes/2)
+}
+
+func (l *Log) append(b blockapi.Block, reserve int64) (Location, error) {
+	e := Entry{Hash: b.Hash, Encoding: b.Encoding, PlainBytes: b.PlainBytes}
+	e.StoredBytes, e.Checksum = int64(len(b.Data)), Checksum(b.Data)
+	if err := l.room(e.RecordBytes() + reserve); err != nil {
+		return Location{}, err
+	}
+	l.appending.Lock()
+	defer l.appending.Unlock()
+	s, err := l.current(e.RecordBytes())
+	if err != nil {
+		return Location{}, err
+	}
+	start := s.written.Load()
+	e.Segment, e.Offset = s.id, start+recordHeader
+	header := e.header()
+	if _, err = s.f.WriteAt(header[:], start); err == nil {
+		_, err = s.f.WriteAt(b.Data, e.Offset)
+	}
+	if err != nil {
+		// Whatever was half written goes; if not even that works, the file is
+		// left alone for ever.
+		if cut := s.f.Truncate(start); cut != nil {
+			s.spoil(cut)
+		}
+		return Location{}, fault.Wrap(fault.StorageFull, err, "write to %s", s.path)
+	}
+	s.written.Store(e.End())
+	s.unsettled.Add(1)
+	return e.Location, nil
+}
+
+// Settle ends what Append began.
+func (l *Log) Settle(loc Location) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if s := l.files[loc.Segment]; s != nil {
+		s.unsettled.Add(-1)
+	}
+}
+
+// Writable is nil when Append would find room, else the error it would give.
+func (l *Log) Writable() error { return l.room(l.opts.ReserveBytes) }
+
+func (l *Log) room(want int64) error {
+	free, err := l.opts.FreeBytes(l.dir)
+	if err != nil {
+		return fault.Wrap(fault.StorageFull, err, "free space of %s", l.dir)
+	}
+	if free < want {
+		return fault.New(fault.StorageFull, "%s has %d MiB free, %d MiB are held in reserve", l.dir, free>>20, l.opts.ReserveBytes>>20)
+	}
+	return nil
+}
+
+// current returns the file that a record of n bytes goes to. The caller holds
+// appending.
+func (l *Log) current(n int64) (*file, error) {
+	if s := l.active; s != nil && s.broken() == nil {
+		if end := s.written.Load(); end == fileHeader || end+n <= l.opts.SegmentBytes {
+			return s, nil
+		}
+	}
+	l.active = nil // full or broken
+	s, err := l.create(l.next)
+	if err != nil {
+		return nil, err
+	}
+	l.next++
+	l.active = s
+	l.mu.Lock()
+	l.files[s.id] = s
+	l.mu.Unlock()
+	return s, nil
+}
+
+// create makes a file that is durable, entry in the directory included, before
+// anything is written to it.
+func (l *Log) create(id ID) (*file, error) {
+	path := filepath.Join(l.dir, id.name())
+	f, err := l.opts.OpenFile(path, true)
+	if err != nil {
+		return nil, fault.Wrap(fault.StorageFull, err, "create %s", path)
+	}
+	header := encodeFileHeader(id)
+	_, err = f.WriteAt(header[:], 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = syncDir(l.dir)
+	}
+	if err != nil {
+		return nil, errors.Join(fault.Wrap(fault.StorageFull, err, "begin %s", path), f.Close(), os.Remove(path))
+	}
+	s := &file{id: id, path: path, f: f, durable: fileHeader, observe: l.opts.OnSync}
+	s.users.Store(1)
+	s.written.Store(fileHeader)
+	return s, nil
+}
+
+// Sync returns once the record at loc, and all written before it in the same
+// file, are on stable storage. Errors: StorageFull: the record may be lost.
+func (l *Log) Sync(loc Location) error {
+	s, err := l.acquire(loc.Segment)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.sync(loc.End()), s.release())
+}
+
+// ErrGone says that a segment is no longer there: the record has moved, and the
+// index knows where.
+var ErrGone = errors.New("segment has been removed")
+
+func (l *Log) acquire(id ID) (*file, error) {
+	l.mu.RLock()
+	s := l.files[id]
+	l.mu.RUnlock()
+	if s == nil || !s.acquire() {
+		return nil, ErrGone
+	}
+	return s, nil
+}
+
+// Read fills buf, of length loc.StoredBytes, with a record's data and checks
+// it. Errors: ErrGone, Corrupt, Internal.
+func (l *Log) Read(loc Location, buf []byte) error {
+	s, err := l.acquire(loc.Segment)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.read(loc, buf), s.release())
+}
+
+// Info describes a segment.
+type Info struct {
+	ID ID
+	// Bytes is the size of all its records.
+	Bytes int64
+	// Busy says that records may still be appended, or were appended and are
+	// not settled. What is not busy never becomes so again.
+	Busy bool
+}
+
+// Segments lists the files, oldest first.
+func (l *Log) Segments() []Info {
+	l.appending.Lock()
+	defer l.appending.Unlock()
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	var infos []Info
+	for _, id := range slices.Sorted(maps.Keys(l.files)) {
+		s := l.files[id]
+		infos = append(infos, Info{ID: id, Bytes: s.written.Load() - fileHeader, Busy: s == l.active || s.unsettled.Load() > 0})
+	}
+	return infos
+}
+
+// Scan calls visit for each record of a segment in order, without reading its
+// data. It returns Corrupt when it came upon something that is no record, after
+// having visited all before it, or the error of visit.
+func (l *Log) Scan(id ID, visit func(Entry) error) error {
+	s, err := l.acquire(id)
+	if err != nil {
+		return err
+	}
+	_, err = scan(s, fileHeader, s.written.Load(), visit)
+	return errors.Join(err, s.release())
+}
+
+// Remove deletes a segment that is not busy. Reads in progress end undisturbed.
+func (l *Log) Remove(id ID) error {
+	l.mu.Lock()
+	s := l.files[id]
+	if s == nil {
+		l.mu.Unlock()
+		return ErrGone
+	}
+	delete(l.files, id)
+	l.mu.Unlock()
+	return fault.Wrap(fault.Internal, errors.Join(os.Remove(s.path), s.release()), "remove %s", s.path)
+}
+
+// Close closes all files. Callers have ended everything else first.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var errs []error
+	for _, s := range l.files {
+		errs = append(errs, s.release())
+	}
+	clear(l.files)
+	return errors.Join(errs...)
+}

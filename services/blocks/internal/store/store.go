@@ -1,0 +1,283 @@
+// Package store is one node's blocks: it puts the segments (bytes) and the
+// index (who needs them) together and offers them as a blockapi.Node.
+//
+// Write order of a Put: record appended → fsync → index and reference in one
+// synced commit → nil. A crash before the commit leaves bytes that nothing
+// remembers; the compaction takes them. Nothing is ever remembered that was
+// not durable before.
+package store
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"hangar/services/blocks/internal/index"
+	"hangar/services/blocks/internal/segment"
+	"hangar/shared/blockapi"
+	"hangar/shared/blockapi/blockcodec"
+	"hangar/shared/fault"
+	"hangar/shared/kv"
+	"hangar/shared/object"
+)
+
+// Options of a Store.
+type Options struct {
+	// Segments says how the files are kept.
+	Segments segment.Options
+	// Grace is how long an owner must not have been touched before it may be
+	// found dead, and how long a hint waits. It must exceed the longest request.
+	Grace time.Duration
+	// QueueLimit bounds the owners waiting to be verified.
+	QueueLimit int64
+	// SweepEvery is the least time between the begins of two sweeps.
+	SweepEvery time.Duration
+	// DeadShare is the share of dead bytes from which a segment is rewritten.
+	DeadShare float64
+	// Verifier decides whether an owner lives.
+	Verifier blockapi.Verifier
+	// Buffers to take blocks' memory from.
+	Buffers *blockcodec.Buffers
+	// Concurrency is how many blocks are decompressed at once.
+	Concurrency int
+	// Clock is the age of the node; its own running time by default.
+	Clock func() time.Duration
+	// Log gets what went wrong in the background.
+	Log *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	if o.Grace <= 0 {
+		o.Grace = 10 * time.Minute
+	}
+	if o.QueueLimit <= 0 {
+		o.QueueLimit = 1 << 20
+	}
+	if o.SweepEvery <= 0 {
+		o.SweepEvery = 24 * time.Hour
+	}
+	if o.DeadShare <= 0 {
+		o.DeadShare = 0.5
+	}
+	if o.Buffers == nil {
+		o.Buffers = &blockcodec.Buffers{}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// Store is the blocks of one node. Safe for concurrent use. Changes make
+// progress only while Run runs.
+type Store struct {
+	opts      Options
+	index     kv.Store
+	committer *kv.Committer
+	log       *segment.Log
+	codec     *blockcodec.Codec
+	now       func() time.Duration
+	gc        *collector
+
+	// compacting serializes compactions; it guards stuck: what lives in the
+	// segments that cannot be emptied.
+	compacting sync.Mutex
+	stuck      map[segment.ID]int64
+
+	counters Counters
+}
+
+var _ blockapi.Node = (*Store)(nil)
+
+// Counters count what a Store did since it was opened.
+type Counters struct {
+	Puts, Gets, Known, CorruptReads             atomic.Int64
+	Verified, OwnersDropped, HintsLost, Unknown atomic.Int64
+	SegmentsRemoved, BytesMoved                 atomic.Int64
+}
+
+// Open opens the blocks in dir, whose index is idx. The caller closes idx after
+// the Store.
+func Open(dir string, idx kv.Store, opts Options) (*Store, error) {
+	opts = opts.withDefaults()
+	codec, err := blockcodec.New(opts.Buffers, opts.Concurrency)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{opts: opts, index: idx, committer: kv.NewCommitter(idx), codec: codec, now: opts.Clock, stuck: make(map[segment.ID]int64)}
+	durable := make(map[segment.ID]int64)
+	err = idx.View(func(r kv.Reader) error {
+		usage, err := index.Segments(r)
+		for id, u := range usage {
+			durable[id] = u.End
+		}
+		if err == nil && s.now == nil {
+			s.now, err = runningTime(r)
+		}
+		if err == nil {
+			s.gc, err = newCollector(s, r)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.log, err = segment.Open(filepath.Join(dir, "segments"), opts.Segments, durable)
+	return s, err
+}
+
+// Close closes the files. Run has ended and no request is in progress.
+func (s *Store) Close() error { return s.log.Close() }
+
+// Writable is nil when a Put would be let in, else the error it would get.
+func (s *Store) Writable() error {
+	if err := s.log.Writable(); err != nil {
+		return err
+	}
+	return s.index.Writable()
+}
+
+// Counters returns the live counters.
+func (s *Store) Counters() *Counters { return &s.counters }
+
+func (s *Store) touch(owner blockapi.Owner) index.Touch {
+	return index.Touch{Owner: owner, Now: s.now(), Coarse: s.opts.Grace / 10}
+}
+
+// Put implements blockapi.Node.
+func (s *Store) Put(ctx context.Context, owner blockapi.Owner, b blockapi.Block) error {
+	if err := s.codec.Verify(b); err != nil {
+		return err
+	}
+	if err := s.Writable(); err != nil {
+		return err
+	}
+	s.counters.Puts.Add(1)
+	missing, err := s.refer(ctx, owner, []object.Hash{b.Hash}, true)
+	if err != nil || len(missing) == 0 {
+		s.counters.Known.Add(int64(1 - len(missing)))
+		return err
+	}
+	at, err := s.log.Append(b)
+	if err != nil {
+		return err
+	}
+	defer s.log.Settle(at)
+	if err := s.log.Sync(at); err != nil {
+		return err
+	}
+	known := index.Block{Location: at, Encoding: b.Encoding, PlainBytes: b.PlainBytes}
+	return s.committer.Update(ctx, func(tx *kv.Tx) error {
+		return index.PutBlock(tx, s.touch(owner), b.Hash, known)
+	})
+}
+
+// Get implements blockapi.Node.
+func (s *Store) Get(ctx context.Context, h object.Hash) (blockapi.Block, error) {
+	s.counters.Gets.Add(1)
+	// A compaction may move the block between the look-up and the read, but
+	// hardly again and again.
+	for range 10 {
+		if err := ctx.Err(); err != nil {
+			return blockapi.Block{}, err
+		}
+		b, err := s.read(h)
+		if !errors.Is(err, segment.ErrGone) {
+			if fault.Is(err, fault.Corrupt) {
+				s.counters.CorruptReads.Add(1)
+				s.opts.Log.LogAttrs(ctx, slog.LevelError, "a stored block is corrupt",
+					slog.String("block", h.String()), slog.Any("error", err))
+			}
+			return b, err
+		}
+	}
+	return blockapi.Block{}, fault.New(fault.Corrupt, "block %s: its segment is missing", h)
+}
+
+func (s *Store) read(h object.Hash) (blockapi.Block, error) {
+	known, found, err := s.find(h)
+	if err != nil {
+		return blockapi.Block{}, err
+	}
+	if !found {
+		return blockapi.Block{}, fault.New(fault.NotFound, "no block %s", h)
+	}
+	buf := s.opts.Buffers.Get(int(known.StoredBytes))
+	if err := s.log.Read(known.Location, buf); err != nil {
+		s.opts.Buffers.Put(buf)
+		return blockapi.Block{}, err
+	}
+	return blockapi.Block{Hash: h, PlainBytes: known.PlainBytes, Encoding: known.Encoding, Data: buf}, nil
+}
+
+func (s *Store) find(h object.Hash) (b index.Block, found bool, err error) {
+	err = s.index.View(func(r kv.Reader) error {
+		b, found, err = index.FindBlock(r, h)
+		return err
+	})
+	return b, found, err
+}
+
+// Reference implements blockapi.Node.
+func (s *Store) Reference(ctx context.Context, owner blockapi.Owner, hashes []object.Hash) ([]object.Hash, error) {
+	var missing []object.Hash
+	for len(hashes) > 0 {
+		n := min(len(hashes), index.MaxChange)
+		part, err := s.refer(ctx, owner, hashes[:n], false)
+		if err != nil {
+			return nil, err
+		}
+		missing = append(missing, part...)
+		hashes = hashes[n:]
+	}
+	return missing, nil
+}
+
+// refer references known blocks. With peek it looks first, and commits nothing
+// when none is known.
+func (s *Store) refer(ctx context.Context, owner blockapi.Owner, hashes []object.Hash, peek bool) (missing []object.Hash, err error) {
+	if peek {
+		if _, found, err := s.find(hashes[0]); err != nil || !found {
+			return hashes, err
+		}
+	}
+	err = s.committer.Update(ctx, func(tx *kv.Tx) error {
+		missing, err = index.Refer(tx, s.touch(owner), hashes)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return missing, nil
+}
+
+// Release implements blockapi.Node.
+func (s *Store) Release(_ context.Context, r blockapi.Released) { s.gc.hint(r) }
+
+// Usage sums what the store holds.
+type Usage struct {
+	Blocks, LiveBytes, DeadBytes int64
+	Segments                     int
+	// Queued is the number of owners waiting to be verified.
+	Queued int64
+}
+
+// Usage reads the sums.
+func (s *Store) Usage() (u Usage, err error) {
+	err = s.index.View(func(r kv.Reader) error {
+		live, err := index.Segments(r)
+		for _, seg := range s.log.Segments() {
+			u.Segments++
+			u.Blocks += live[seg.ID].LiveBlocks
+			u.LiveBytes += live[seg.ID].LiveBytes
+			u.DeadBytes += max(seg.Bytes-live[seg.ID].LiveBytes, 0)
+		}
+		return err
+	})
+	u.Queued = s.gc.queued.Load()
+	return u, err
+}
