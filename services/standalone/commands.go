@@ -77,4 +77,3 @@ func (c commands) NATS(ctx context.Context, dir, listen string) error {
 		return nil
 	})
 }
-
