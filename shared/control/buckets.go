@@ -9,9 +9,10 @@ import (
 	"hangar/shared/object"
 )
 
-func noSuchBucket(id object.BucketID) error {
-	return fault.Wrap(fault.NotFound, ErrNoSuchBucket, "%s", id)
-}
+// NoSuchBucket is the error for a bucket, by id or name, that does not exist.
+func NoSuchBucket(name string) error { return fault.Wrap(fault.NotFound, ErrNoSuchBucket, "%s", name) }
+
+func noSuchBucket(id object.BucketID) error { return NoSuchBucket(id.String()) }
 
 // NewBucket is a bucket to create.
 type NewBucket struct {

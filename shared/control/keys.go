@@ -111,9 +111,9 @@ func (s *Store) ImportKey(ctx context.Context, v *View, k Key) (*Key, Revision, 
 // are not change's to touch.
 func (s *Store) UpdateKey(ctx context.Context, id string, change func(*Key) error) (*Key, Revision, error) {
 	if err := ValidKeyID(id); err != nil {
-		return nil, 0, noSuchKey(id)
+		return nil, 0, NoSuchKey(id)
 	}
-	return modify(ctx, s, keyOfKey(id), noSuchKey(id), func(k *Key) error {
+	return modify(ctx, s, keyOfKey(id), NoSuchKey(id), func(k *Key) error {
 		if err := change(k); err != nil {
 			return err
 		}
@@ -121,16 +121,17 @@ func (s *Store) UpdateKey(ctx context.Context, id string, change func(*Key) erro
 	})
 }
 
-func noSuchKey(id string) error { return fault.Wrap(fault.NotFound, ErrNoSuchKey, "%q", id) }
+// NoSuchKey is the error for an access key that does not exist.
+func NoSuchKey(id string) error { return fault.Wrap(fault.NotFound, ErrNoSuchKey, "%q", id) }
 
 // Key reads a key's record for a decision.
 func (s *Store) Key(ctx context.Context, id string) (*Key, error) {
 	if ValidKeyID(id) != nil {
-		return nil, noSuchKey(id)
+		return nil, NoSuchKey(id)
 	}
 	k, _, err := load[Key](ctx, s, keyOfKey(id))
 	if err == nil && k == nil {
-		err = noSuchKey(id)
+		err = NoSuchKey(id)
 	}
 	return k, err
 }
@@ -140,14 +141,14 @@ func (s *Store) Key(ctx context.Context, id string) (*Key, error) {
 // short, rights without a key remain, which ImportKey takes away.
 func (s *Store) DeleteKey(ctx context.Context, v *View, id string) (Revision, error) {
 	if err := ValidKeyID(id); err != nil {
-		return 0, noSuchKey(id)
+		return 0, NoSuchKey(id)
 	}
 	k, rev, err := load[Key](ctx, s, keyOfKey(id))
 	if err != nil {
 		return 0, err
 	}
 	if k == nil {
-		return 0, noSuchKey(id)
+		return 0, NoSuchKey(id)
 	}
 	for k != nil {
 		rev, err = s.remove(ctx, keyOfKey(id), rev)

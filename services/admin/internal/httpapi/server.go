@@ -1,0 +1,224 @@
+// Package httpapi serves administration over HTTP: the paths and JSON shapes
+// of Garage's Admin API v2, so that its user interfaces, Terraform providers
+// and scripts work unchanged, extended by a node's service. It translates; what
+// is done is decided in package ops.
+package httpapi
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/adaptor"
+	"github.com/gofiber/fiber/v2/middleware/recover"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"hangar/services/admin/internal/ops"
+)
+
+const (
+	maxBody         = 1 << 20
+	maxHeader       = 16 << 10
+	ioTimeout       = 30 * time.Second
+	idleTimeout     = 2 * time.Minute
+	requestTimeout  = 30 * time.Second
+	shutdownTimeout = 10 * time.Second
+)
+
+// HeaderBarrier is set to "timeout" on the answer to a change that is durable
+// but that not every process had applied in time.
+const HeaderBarrier = "X-Hangar-Barrier"
+
+// Options are what a Server is made from.
+type Options struct {
+	Ops *ops.Ops
+	// AdminToken gives access to everything; required.
+	AdminToken string
+	// MetricsToken guards /metrics; empty leaves it open.
+	MetricsToken string
+	// Registry is what /metrics shows; the server adds its own. Nil makes one.
+	Registry *prometheus.Registry
+	Log      *slog.Logger
+}
+
+// Server is the HTTP server of the Admin API.
+type Server struct {
+	app          *fiber.App
+	ops          *ops.Ops
+	adminToken   [32]byte // SHA-256, so that comparing leaks no length
+	metricsToken *[32]byte
+	log          *slog.Logger
+	requests     *prometheus.CounterVec
+	seconds      *prometheus.HistogramVec
+}
+
+// New makes a server. It panics if its metrics are in the registry already.
+func New(o Options) *Server {
+	s := &Server{ops: o.Ops, adminToken: sha256.Sum256([]byte(o.AdminToken)), log: o.Log}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if o.MetricsToken != "" {
+		sum := sha256.Sum256([]byte(o.MetricsToken))
+		s.metricsToken = &sum
+	}
+	if o.Registry == nil {
+		o.Registry = prometheus.NewRegistry()
+	}
+	s.requests = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "hangar_admin_requests_total", Help: "Admin API requests by operation and status.",
+	}, []string{"operation", "status"})
+	s.seconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "hangar_admin_request_seconds", Help: "Time Admin API requests took.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
+	}, []string{"operation"})
+	revision := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "hangar_admin_control_revision", Help: "Revision of the control state that this process has applied.",
+	}, func() float64 { return float64(o.Ops.View().Revision) })
+	o.Registry.MustRegister(s.requests, s.seconds, revision)
+
+	s.app = fiber.New(fiber.Config{
+		AppName:                      "Hangar admin",
+		ServerHeader:                 "Hangar",
+		StrictRouting:                true,
+		CaseSensitive:                true,
+		Immutable:                    true, // strings of a request outlive it
+		BodyLimit:                    maxBody,
+		ReadBufferSize:               maxHeader,
+		ReadTimeout:                  ioTimeout,
+		WriteTimeout:                 ioTimeout,
+		IdleTimeout:                  idleTimeout,
+		DisableStartupMessage:        true,
+		DisablePreParseMultipartForm: true,
+		EnableTrustedProxyCheck:      true,
+		ErrorHandler:                 s.fail,
+	})
+	s.app.Use(recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: func(c *fiber.Ctx, p any) {
+		s.log.ErrorContext(c.UserContext(), "admin request panicked", "panic", p)
+	}}))
+	s.app.Get("/health", s.health)
+	s.app.Get("/metrics", s.guardMetrics, adaptor.HTTPHandler(promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{})))
+	s.routes()
+	return s
+}
+
+// Serve answers requests on l until ctx ends, then lets those under way finish
+// for a limited time.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	served := make(chan error, 1)
+	go func() { served <- s.app.Listener(l) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	if err := s.app.ShutdownWithTimeout(shutdownTimeout); err != nil {
+		s.log.WarnContext(ctx, "admin requests were cut off", "error", err)
+	}
+	return <-served
+}
+
+// health answers without a token: load balancers ask it.
+func (s *Server) health(c *fiber.Ctx) error {
+	h := s.ops.Health()
+	c.Set(fiber.HeaderContentType, "text/plain; charset=utf-8")
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	switch h.Status {
+	case ops.Healthy:
+		return c.SendString("Hangar is fully operational\n")
+	case ops.Degraded:
+		return c.SendString("Hangar serves requests, but some storage nodes are down: see /v2/GetClusterHealth\n")
+	default:
+		return c.Status(http.StatusServiceUnavailable).SendString("Hangar cannot serve all requests: see /v2/GetClusterHealth\n")
+	}
+}
+
+// bearer returns the token of a request, "" when there is none.
+func bearer(c *fiber.Ctx) string {
+	scheme, token, _ := strings.Cut(c.Get(fiber.HeaderAuthorization), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+func equalToken(given string, want [32]byte) bool {
+	sum := sha256.Sum256([]byte(given))
+	return given != "" && subtle.ConstantTimeCompare(sum[:], want[:]) == 1
+}
+
+func (s *Server) guardMetrics(c *fiber.Ctx) error {
+	if token := bearer(c); s.metricsToken != nil && !equalToken(token, *s.metricsToken) && !equalToken(token, s.adminToken) {
+		return accessDenied
+	}
+	return c.Next()
+}
+
+// admit lets in whoever holds the admin token, or a token of the control state
+// whose scope has the operation.
+func (s *Server) admit(c *fiber.Ctx, operation string) error {
+	token := bearer(c)
+	if equalToken(token, s.adminToken) {
+		return nil
+	}
+	if t := s.ops.View().Authenticate(token, s.ops.Now()); t != nil {
+		for _, allowed := range t.Scope {
+			if allowed == "*" || allowed == operation {
+				return nil
+			}
+		}
+	}
+	return accessDenied
+}
+
+// call is one request to an operation.
+type call struct {
+	*fiber.Ctx
+	ctx context.Context
+	s   *Server
+}
+
+// applied notes on the answer whether a change is applied everywhere.
+func (c call) applied(r ops.Receipt) {
+	if !r.Everywhere {
+		c.Set(HeaderBarrier, "timeout")
+	}
+}
+
+// operation serves one operation of the API: token, deadline, JSON, errors.
+func (s *Server) operation(name string, do func(call) (any, error)) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		began := time.Now()
+		err := s.run(c, name, do)
+		if err != nil {
+			err = s.fail(c, err)
+		}
+		s.requests.WithLabelValues(name, strconv.Itoa(c.Response().StatusCode())).Inc()
+		s.seconds.WithLabelValues(name).Observe(time.Since(began).Seconds())
+		return err
+	}
+}
+
+func (s *Server) run(c *fiber.Ctx, name string, do func(call) (any, error)) error {
+	if err := s.admit(c, name); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+	defer cancel()
+	answer, err := do(call{Ctx: c, ctx: ctx, s: s})
+	if err != nil {
+		return err
+	}
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	if answer == nil {
+		return nil
+	}
+	return c.JSON(answer)
+}

@@ -1,0 +1,251 @@
+package ops
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"hangar/shared/control"
+	"hangar/shared/fault"
+	"hangar/shared/layout"
+	"hangar/shared/object"
+)
+
+// The services that keep data, hence have roles.
+const (
+	ServiceMeta   = "meta"
+	ServiceBlocks = "blocks"
+)
+
+// maxRoles bounds a layout.
+const maxRoles = 4096
+
+// LayoutPlan is a layout with what it means for people.
+type LayoutPlan struct {
+	Layout control.Layout
+	// Message explains it, line by line.
+	Message []string
+}
+
+// Stage adds changes to the staged ones, replacing earlier changes of the same
+// nodes. A role without a Service takes that of the node's present role, or
+// what the node says of itself.
+func (o *Ops) Stage(ctx context.Context, changes []control.RoleChange, zoneRedundancy *int) (Receipt, error) {
+	current, _, err := o.store.Layout(ctx)
+	if err != nil {
+		return Receipt{}, err
+	}
+	for i := range changes {
+		if err := o.completeRole(current, &changes[i]); err != nil {
+			return Receipt{}, err
+		}
+	}
+	if zoneRedundancy != nil && *zoneRedundancy < 0 {
+		return Receipt{}, fault.New(fault.Invalid, "zone redundancy is at least 1, or maximum")
+	}
+	rev, err := o.store.StageLayout(ctx, func(s *control.StagedLayout) error {
+		for _, c := range changes {
+			s.Changes = slices.DeleteFunc(s.Changes, func(x control.RoleChange) bool { return x.Node == c.Node })
+			s.Changes = append(s.Changes, c)
+		}
+		if zoneRedundancy != nil {
+			s.ZoneRedundancy = zoneRedundancy
+		}
+		if len(s.Changes) > maxRoles {
+			return fault.New(fault.Invalid, "a layout has at most %d nodes", maxRoles)
+		}
+		return nil
+	})
+	return o.done(ctx, rev, err)
+}
+
+func (o *Ops) completeRole(current *control.Layout, c *control.RoleChange) error {
+	if c.Role == nil {
+		return nil
+	}
+	r := c.Role
+	r.Node = c.Node
+	if r.Service == "" && current != nil {
+		if i := slices.IndexFunc(current.Roles, func(x control.Role) bool { return x.Node == c.Node }); i >= 0 {
+			r.Service = current.Roles[i].Service
+		}
+	}
+	if r.Service == "" {
+		for _, n := range o.fleet.Nodes() {
+			if n.ID == c.Node {
+				r.Service = n.Service
+			}
+		}
+	}
+	switch {
+	case r.Service == "":
+		return fault.New(fault.Invalid, "node %s is not known: say its service, meta or blocks", c.Node)
+	case r.Service != ServiceMeta && r.Service != ServiceBlocks:
+		return fault.New(fault.Invalid, "node %s is a %s, which has no role in the layout", c.Node, r.Service)
+	case r.Zone == "" || len(r.Zone) > 64:
+		return fault.New(fault.Invalid, "node %s needs a zone of 1 to 64 bytes", c.Node)
+	case r.CapacityBytes < 1:
+		return fault.New(fault.Invalid, "node %s needs a capacity", c.Node)
+	}
+	return nil
+}
+
+// Revert drops the staged changes.
+func (o *Ops) Revert(ctx context.Context) (Receipt, error) {
+	rev, err := o.store.RevertLayout(ctx)
+	return o.done(ctx, rev, err)
+}
+
+// Preview computes what applying the staged changes would lead to.
+func (o *Ops) Preview(ctx context.Context) (LayoutPlan, error) {
+	p, _, _, err := o.plan(ctx)
+	return p, err
+}
+
+// Apply makes the staged changes the layout. version must be the present one
+// plus one, so that nobody applies what somebody else staged.
+func (o *Ops) Apply(ctx context.Context, version uint64) (LayoutPlan, Receipt, error) {
+	p, expect, staged, err := o.plan(ctx)
+	if err != nil {
+		return p, Receipt{}, err
+	}
+	if version != p.Layout.Version {
+		return p, Receipt{}, fault.New(fault.Invalid, "version %d was asked for, the next one is %d", version, p.Layout.Version)
+	}
+	rev, err := o.store.ApplyLayout(ctx, p.Layout, expect, staged)
+	receipt, err := o.done(ctx, rev, err)
+	return p, receipt, err
+}
+
+// plan computes the layout after the present one, with the revisions it was
+// computed from.
+func (o *Ops) plan(ctx context.Context) (p LayoutPlan, expect, staged control.Revision, err error) {
+	current, expect, err := o.store.Layout(ctx)
+	if err != nil {
+		return p, 0, 0, err
+	}
+	if current == nil {
+		current = &control.Layout{}
+	}
+	changes, staged, err := o.store.Staged(ctx)
+	if err != nil {
+		return p, 0, 0, err
+	}
+	cluster := o.View().Cluster
+	if cluster.ID == "" {
+		return p, 0, 0, fault.New(fault.Unavailable, "the cluster does not exist yet")
+	}
+	p.Layout = merge(*current, changes)
+	for _, service := range []string{ServiceMeta, ServiceBlocks} {
+		ring, lines, err := o.placeService(cluster, current, &p.Layout, service)
+		if err != nil {
+			return p, 0, 0, err
+		}
+		p.Message = append(p.Message, lines...)
+		if service == ServiceMeta {
+			p.Layout.Meta = ring
+		} else {
+			p.Layout.Blocks = ring
+		}
+	}
+	return p, expect, staged, nil
+}
+
+// merge applies staged changes to the roles.
+func merge(l control.Layout, s *control.StagedLayout) control.Layout {
+	l.Version++
+	l.Roles = slices.Clone(l.Roles)
+	if s == nil {
+		return l
+	}
+	for _, c := range s.Changes {
+		l.Roles = slices.DeleteFunc(l.Roles, func(r control.Role) bool { return r.Node == c.Node })
+		if c.Role != nil {
+			l.Roles = append(l.Roles, *c.Role)
+		}
+	}
+	slices.SortFunc(l.Roles, func(a, b control.Role) int {
+		return cmp.Or(cmp.Compare(a.Service, b.Service), slices.Compare(a.Node[:], b.Node[:]))
+	})
+	if s.ZoneRedundancy != nil {
+		l.ZoneRedundancy = *s.ZoneRedundancy
+	}
+	return l
+}
+
+// placeService computes the next ring of a service. A ring that holds data
+// must come out as it is: moving data takes more than a new ring.
+func (o *Ops) placeService(c control.Cluster, current, next *control.Layout, service string) (layout.Ring, []string, error) {
+	previous := &current.Meta
+	if service == ServiceBlocks {
+		previous = &current.Blocks
+	}
+	in := layout.Input{Bits: c.PartitionBits, ReplicationFactor: c.ReplicationFactor, ZoneRedundancy: next.ZoneRedundancy}
+	if previous.Epoch > 0 {
+		in.Previous = previous
+	}
+	for _, r := range next.Roles {
+		if r.Service == service {
+			in.Nodes = append(in.Nodes, layout.Node{ID: r.Node, Zone: r.Zone, Capacity: r.CapacityBytes})
+		}
+	}
+	if len(in.Nodes) < c.ReplicationFactor {
+		return layout.Ring{}, nil, fault.New(fault.Invalid, "%d copies need at least as many %s nodes with a role, there are %d",
+			c.ReplicationFactor, service, len(in.Nodes))
+	}
+	a, err := o.compute(in)
+	if err != nil {
+		return layout.Ring{}, nil, err
+	}
+	ring := layout.Ring{Epoch: previous.Epoch + 1, Bits: c.PartitionBits, Nodes: a.Nodes, Assign: a.Assign}
+	if previous.Epoch > 0 {
+		if !sameAssignment(previous, &ring) {
+			return layout.Ring{}, nil, fault.New(fault.NotImplemented,
+				"this layout moves %d of %d %s replicas; moving data that is already placed is not supported yet",
+				a.Moves, len(a.Assign)*c.ReplicationFactor, service)
+		}
+		ring = *previous
+	}
+	return ring, []string{fmt.Sprintf("%s: %d partitions, %d copies on %d nodes, %d replicas move, usable capacity %d bytes",
+		service, len(a.Assign), c.ReplicationFactor, len(a.Nodes), a.Moves, a.PartitionBytes*int64(len(a.Assign)))}, nil
+}
+
+// sameAssignment reports whether every partition has the same nodes in both.
+func sameAssignment(a, b *layout.Ring) bool {
+	if len(a.Assign) != len(b.Assign) || a.Next != nil || b.Next != nil {
+		return false
+	}
+	for p := range a.Assign {
+		x, y := a.Sets(layout.Partition(p))[0], b.Sets(layout.Partition(p))[0]
+		if len(x) != len(y) {
+			return false
+		}
+		for _, n := range x {
+			if !y.Has(n) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// PartitionUse tells, for a ring and roles, how many partitions each node
+// holds and the size that every partition may have at once.
+func PartitionUse(r *layout.Ring, roles []control.Role) (stored map[object.NodeID]int, partitionBytes int64) {
+	stored = map[object.NodeID]int{}
+	for _, set := range r.Assign {
+		for _, i := range set {
+			stored[r.Nodes[i]]++
+		}
+	}
+	partitionBytes = -1
+	for _, role := range roles {
+		if n := stored[role.Node]; n > 0 {
+			if size := role.CapacityBytes / int64(n); partitionBytes < 0 || size < partitionBytes {
+				partitionBytes = size
+			}
+		}
+	}
+	return stored, max(partitionBytes, 0)
+}

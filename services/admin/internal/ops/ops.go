@@ -1,0 +1,162 @@
+// Package ops holds the use cases of administration: what it means to create
+// a key, delete a bucket, apply a layout. It knows nothing of HTTP. Every
+// change is a compare-and-set of control state followed by a barrier: it is
+// reported once each live process has applied it.
+package ops
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"hangar/shared/control"
+	"hangar/shared/fault"
+	"hangar/shared/layout"
+	"hangar/shared/metaapi"
+	"hangar/shared/object"
+)
+
+const (
+	// BarrierTimeout is how long a change waits for the other processes.
+	BarrierTimeout = 2 * time.Second
+	// shutOutTimeout is how long a deletion waits for every process to know
+	// that a bucket takes no more writes: long enough for one that just died
+	// to be forgotten.
+	shutOutTimeout = 8 * time.Second
+	// abandonedAfter is when a deletion mark is taken for one of an admin
+	// process that died.
+	abandonedAfter = time.Minute
+	sweepInterval  = 30 * time.Second
+	cleanupTimeout = 10 * time.Second
+)
+
+// Node is what is known of a process that announces itself.
+type Node struct {
+	ID object.NodeID
+	// Service is "gateway", "meta", "blocks" or "admin".
+	Service  string
+	Addr     string
+	Hostname string
+	Up       bool
+	LastSeen time.Time
+	// Bytes available and in total where its data lies; zero total: unknown.
+	AvailableBytes, TotalBytes int64
+}
+
+// Fleet knows the processes of the cluster. Safe for concurrent use.
+type Fleet interface {
+	// Nodes lists the processes heard of, this one included.
+	Nodes() []Node
+	// Barrier returns nil once every live process's mirror has reached rev,
+	// an error if ctx ended first. With certain set, processes that fell
+	// silent a moment ago count as live.
+	Barrier(ctx context.Context, rev control.Revision, certain bool) error
+}
+
+// Options are what Ops is built from. Store and Mirror are required.
+type Options struct {
+	Store  *control.Store
+	Mirror *control.Mirror
+	// Fleet nil means that this process is alone.
+	Fleet Fleet
+	// Rows nil means that buckets cannot be looked into, hence not deleted.
+	Rows metaapi.Rows
+	// Now defaults to time.Now.
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// Ops performs administration. Safe for concurrent use.
+type Ops struct {
+	store   *control.Store
+	mirror  *control.Mirror
+	fleet   Fleet
+	rows    metaapi.Rows
+	now     func() time.Time
+	log     *slog.Logger
+	compute func(layout.Input) (layout.Assignment, error)
+}
+
+// New makes an Ops.
+func New(o Options) *Ops {
+	ops := &Ops{store: o.Store, mirror: o.Mirror, fleet: o.Fleet, rows: o.Rows, now: o.Now, log: o.Log, compute: layout.Compute}
+	if ops.fleet == nil {
+		ops.fleet = alone{o.Mirror}
+	}
+	if ops.now == nil {
+		ops.now = time.Now
+	}
+	if ops.log == nil {
+		ops.log = slog.Default()
+	}
+	return ops
+}
+
+// alone is the fleet of one process.
+type alone struct{ mirror *control.Mirror }
+
+func (alone) Nodes() []Node { return nil }
+
+func (a alone) Barrier(ctx context.Context, rev control.Revision, _ bool) error {
+	return a.mirror.WaitRevision(ctx, rev)
+}
+
+// View is the newest control state this process knows.
+func (o *Ops) View() *control.View { return o.mirror.View() }
+
+// Nodes lists the processes heard of.
+func (o *Ops) Nodes() []Node { return o.fleet.Nodes() }
+
+// Now is the time by which keys and tokens expire.
+func (o *Ops) Now() time.Time { return o.now() }
+
+// Receipt says what became of a change that is durable.
+type Receipt struct {
+	Revision control.Revision
+	// Everywhere says that every live process has applied it; otherwise the
+	// barrier's time ran out, and they will apply it a little later.
+	Everywhere bool
+}
+
+// settle waits until this process shows a change and, for a limited time,
+// until all others do.
+func (o *Ops) settle(ctx context.Context, rev control.Revision) (Receipt, error) {
+	if err := o.mirror.WaitRevision(ctx, rev); err != nil {
+		return Receipt{}, fault.Wrap(fault.Indeterminate, err, "the change was made but is not visible yet")
+	}
+	wait, cancel := context.WithTimeout(ctx, BarrierTimeout)
+	defer cancel()
+	err := o.fleet.Barrier(wait, rev, false)
+	if err != nil {
+		o.log.WarnContext(ctx, "a change is not applied everywhere yet", "revision", rev, "error", err)
+	}
+	return Receipt{Revision: rev, Everywhere: err == nil}, nil
+}
+
+// done settles a change that was made, or passes its error on.
+func (o *Ops) done(ctx context.Context, rev control.Revision, err error) (Receipt, error) {
+	if err != nil {
+		return Receipt{}, err
+	}
+	return o.settle(ctx, rev)
+}
+
+// Run finishes or takes back what processes that died left behind, until ctx
+// ends.
+func (o *Ops) Run(ctx context.Context) error {
+	if o.mirror.WaitSynced(ctx) != nil {
+		return nil
+	}
+	tick := time.NewTicker(sweepInterval)
+	defer tick.Stop()
+	for {
+		if err := o.Sweep(ctx); err != nil && ctx.Err() == nil {
+			o.log.WarnContext(ctx, "clearing up after deletions", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
