@@ -73,6 +73,15 @@ func TestPublishedExamples(t *testing.T) {
 	}
 }
 
+// TestMinioTrailer reads the end of a body as minio-go writes it.
+func TestMinioTrailer(t *testing.T) {
+	r := forms[2].reader(strings.NewReader("3\r\nabc\r\n0\r\nx-amz-checksum-crc32c:sOO8/Q==\n\r\n\r\n"), 3)
+	data, err := io.ReadAll(r)
+	if err != nil || string(data) != "abc" || len(r.Trailers()) != 1 || r.Trailers()[0] != crc {
+		t.Errorf("%q, %v, %v", data, r.Trailers(), err)
+	}
+}
+
 // form is one of the three ways to frame a body.
 type form struct {
 	name    string
@@ -132,7 +141,7 @@ func TestRoundTrip(t *testing.T) {
 					if err != nil || !bytes.Equal(data, body) {
 						t.Fatalf("%s, %d bytes in %d, %s: %d bytes, %v", f.name, n, size, name, len(data), err)
 					}
-					if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+					if n, err := r.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 						t.Fatalf("%s: after the end: %d, %v", f.name, n, err)
 					}
 				}
@@ -195,7 +204,7 @@ func TestLastBytesOfABadChunkStay(t *testing.T) {
 	if !errors.Is(err, sigv4.ErrSignatureDoesNotMatch) || !fault.Is(err, fault.Denied) || len(data) >= 100 {
 		t.Errorf("%d bytes, %v", len(data), err)
 	}
-	if _, again := r.Read(make([]byte, 1)); again != err {
+	if _, again := r.Read(make([]byte, 1)); !errors.Is(again, err) {
 		t.Errorf("then %v", again)
 	}
 }
@@ -231,6 +240,8 @@ func TestMalformed(t *testing.T) {
 		{"trailer too long", "3\r\nabc\r\n0\r\na:" + strings.Repeat("b", 2000) + "\r\n\r\n", forms[2], ErrTrailer},
 		{"too many trailers", "3\r\nabc\r\n0\r\na:\r\nb:\r\nc:\r\nd:\r\ne:\r\nf:\r\ng:\r\nh:\r\ni:\r\n\r\n", forms[2], ErrTrailer},
 		{"trailer signature unsigned", "3\r\nabc\r\n0\r\nx-amz-trailer-signature:00\r\n\r\n", forms[2], ErrTrailer},
+		{"trailer in two lines", "3\r\nabc\r\n0\r\na:b\r\n\r\n\r\n", forms[2], ErrMalformed},
+		{"trailers without end", "3\r\nabc\r\n0\r\na:b\n\r\n", forms[2], ErrIncomplete},
 		{"trailer not allowed", string(Encode([]byte("abc"), 3, chain(forms[0].payload), crc)), forms[0], ErrMalformed},
 		{"trailer signature missing", string(Encode([]byte("abc"), 3, chain(forms[1].payload))), forms[1], ErrTrailer},
 	} {
@@ -299,7 +310,7 @@ func BenchmarkReader(b *testing.B) {
 			for b.Loop() {
 				r := f.reader(bytes.NewReader(wire), len(body))
 				for {
-					if _, err := r.Read(p); err == io.EOF {
+					if _, err := r.Read(p); errors.Is(err, io.EOF) {
 						break
 					} else if err != nil {
 						b.Fatal(err)

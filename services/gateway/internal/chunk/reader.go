@@ -133,7 +133,7 @@ func (r *Reader) read(p []byte) (int, error) {
 
 // startChunk reads a chunk's header.
 func (r *Reader) startChunk() error {
-	line, err := r.line(maxHeaderBytes, ErrMalformed)
+	line, err := r.line(maxHeaderBytes)
 	if err != nil {
 		return err
 	}
@@ -190,53 +190,68 @@ func (r *Reader) finish() error {
 	if err != nil {
 		return err
 	}
-	switch _, err := r.src.ReadByte(); err {
-	case io.EOF:
-		return io.EOF
-	case nil:
+	_, err = r.src.ReadByte()
+	if err == nil {
 		return malformed("there is something after the end of the chunks")
-	default:
-		return err
 	}
+	return err // io.EOF when all is well
 }
 
-// readTrailers reads up to and including the empty line at the end. Where the
-// trailers are signed, some clients (after AWS's own example) end them with
-// "\n\r\n" before the signature's line: an empty line that means nothing.
+// readTrailers reads up to and including the empty line at the end.
 func (r *Reader) readTrailers() error {
-	signed, skipped := false, false
+	signed := false
 	for {
-		line, err := r.line(maxLineBytes, ErrTrailer)
+		line, err := r.trailerLine()
 		if err != nil {
 			return err
 		}
 		switch {
-		case len(line) == 0 && (r.chain == nil || signed):
+		case line == "" && (r.chain == nil || signed):
 			return nil
-		case len(line) == 0 && !skipped && len(r.trailers) > 0:
-			skipped = true
-			continue
-		case len(line) == 0:
+		case line == "":
 			return badTrailer("the trailers must end with " + trailerSignature)
 		case signed:
 			return badTrailer("nothing may follow " + trailerSignature)
 		}
-		name, value, ok := strings.Cut(string(line), ":")
-		name = strings.ToLower(name)
+		name, value, ok := strings.Cut(line, ":")
+		name, value = strings.ToLower(name), strings.Trim(value, " ")
 		switch {
 		case !ok || name == "" || strings.ContainsAny(name, " \t"):
 			return badTrailer("a trailer must be \"name:value\"")
 		case name == trailerSignature && r.chain != nil:
-			if err := r.checkTrailers(value); err != nil {
-				return err
+			want := r.chain.Trailer(hashTrailers(r.trailers))
+			if !want.Equal([]byte(value)) {
+				return badSignature("the trailers")
 			}
 			signed = true
 			continue
-		case skipped, name == trailerSignature, len(r.trailers) == maxTrailers, r.has(name):
+		case name == trailerSignature, len(r.trailers) == maxTrailers, r.has(name):
 			return badTrailer("unexpected or repeated trailer")
 		}
-		r.trailers = append(r.trailers, Trailer{name, strings.Trim(value, " ")})
+		r.trailers = append(r.trailers, Trailer{name, value})
 	}
+}
+
+// trailerLine reads a line of the trailers. One that ends with LF alone is
+// followed by a CR LF that belongs to it if any does: that is how AWS's own
+// description, and minio-go after it, separate the trailers from what follows.
+func (r *Reader) trailerLine() (string, error) {
+	raw, err := r.rawLine(maxLineBytes, ErrTrailer)
+	if err != nil {
+		return "", err
+	}
+	if line, ok := bytes.CutSuffix(raw, []byte{'\r'}); ok {
+		return string(line), nil
+	}
+	line := string(raw) // Peek moves the buffer that raw is part of
+	switch next, err := r.src.Peek(2); {
+	case err != nil:
+		return "", ended(err)
+	case string(next) == "\r\n":
+		_, err = r.src.Discard(2)
+		return line, err
+	}
+	return line, nil
 }
 
 func (r *Reader) has(name string) bool {
@@ -248,50 +263,45 @@ func (r *Reader) has(name string) bool {
 	return false
 }
 
-func (r *Reader) checkTrailers(claimed string) error {
-	want := r.chain.Trailer(hashTrailers(r.trailers))
-	if !want.Equal([]byte(strings.Trim(claimed, " "))) {
-		return badSignature("the trailers")
-	}
-	return nil
-}
-
 // blank reads the line end that closes a chunk or the body.
 func (r *Reader) blank() error {
-	line, err := r.line(0, ErrMalformed)
+	line, err := r.line(0)
 	if err == nil && len(line) != 0 {
 		err = malformed("a chunk must end with a line end")
 	}
 	return err
 }
 
-// line reads a line of at most limit bytes and returns it without its end, as
-// a slice of the buffer. Framing lines end with CR LF; in trailers (reported
-// as ErrTrailer when bad) LF alone will do.
-func (r *Reader) line(limit int, kind error) ([]byte, error) {
-	line, err := r.src.ReadSlice('\n')
-	switch {
-	case err == bufio.ErrBufferFull:
-		return nil, fault.Wrap(fault.Invalid, kind, "a line of the chunk framing is too long")
-	case err != nil:
-		return nil, ended(err)
+// line reads a line of the framing of at most limit bytes, without its end.
+func (r *Reader) line(limit int) ([]byte, error) {
+	raw, err := r.rawLine(limit+1, ErrMalformed)
+	if err != nil {
+		return nil, err
 	}
-	line = line[:len(line)-1]
-	if bytes.HasSuffix(line, []byte{'\r'}) {
-		line = line[:len(line)-1]
-	} else if kind != ErrTrailer {
+	line, ok := bytes.CutSuffix(raw, []byte{'\r'})
+	if !ok {
 		return nil, malformed("lines of the chunk framing must end with CR LF")
 	}
-	if len(line) > limit {
+	return line, nil
+}
+
+// rawLine reads up to LF, which it takes off, as a slice of the buffer. A line
+// of more than limit bytes is an error of the given kind.
+func (r *Reader) rawLine(limit int, kind error) ([]byte, error) {
+	line, err := r.src.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) || err == nil && len(line)-1 > limit {
 		return nil, fault.Wrap(fault.Invalid, kind, "a line of the chunk framing is too long")
 	}
-	return line, nil
+	if err != nil {
+		return nil, ended(err)
+	}
+	return line[:len(line)-1], nil
 }
 
 // ended makes the end of the source, which may only come after the last
 // chunk, the error that it is.
 func ended(err error) error {
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fault.Wrap(fault.Invalid, ErrIncomplete, "the body ended before its last chunk")
 	}
 	return err

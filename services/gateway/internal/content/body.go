@@ -124,10 +124,10 @@ func (b *Body) Read(p []byte) (int, error) {
 			err = tooLarge()
 		}
 	}
-	switch err {
-	case nil:
+	switch {
+	case err == nil:
 		return n, nil
-	case io.EOF:
+	case err == io.EOF: //nolint:errorlint // only io.EOF itself is a clean end
 		b.err = b.finish()
 		if n > 0 {
 			return n, nil

@@ -101,6 +101,9 @@ func (x *expectations) readMD5(h sigv4.Headers) error {
 // readChecksum finds the additional checksum: at most one, in a header or
 // announced as a trailer.
 func (x *expectations) readChecksum(h sigv4.Headers) error {
+	if err := refuseUnknown(h); err != nil {
+		return err
+	}
 	for _, a := range checksum.Algorithms {
 		text, n := h.Get(a.Header())
 		if n == 0 {
@@ -129,6 +132,26 @@ func (x *expectations) readChecksum(h sigv4.Headers) error {
 	case x.algorithm == "":
 		return invalid(ErrInvalidRequest, "x-amz-sdk-checksum-algorithm specified, but no corresponding "+
 			"x-amz-checksum-* or x-amz-trailer headers were found.")
+	}
+	return nil
+}
+
+// refuseUnknown refuses checksums that S3 may know and Hangar does not: a
+// client that sends one must not believe that it was checked.
+func refuseUnknown(h sigv4.Headers) error {
+	for i := range h {
+		name := strings.ToLower(h[i].Name)
+		if !strings.HasPrefix(name, "x-amz-checksum-") {
+			continue
+		}
+		switch name {
+		case "x-amz-checksum-algorithm", "x-amz-checksum-type", "x-amz-checksum-mode":
+			continue // not values
+		}
+		if _, ok := checksum.FromHeader(name); !ok {
+			return invalid(ErrInvalidRequest, "The checksum header %.64s is not supported; use one of CRC32, CRC32C, "+
+				"CRC64NVME, SHA1 and SHA256.", name)
+		}
 	}
 	return nil
 }

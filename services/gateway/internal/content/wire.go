@@ -25,7 +25,7 @@ func (w *wire) Read(p []byte) (int, error) {
 	switch {
 	case w.known && w.left < 0:
 		return 0, invalid(ErrInvalidRequest, "the body is longer than Content-Length says")
-	case err == io.EOF:
+	case err == io.EOF: //nolint:errorlint // only io.EOF itself is a clean end
 		return n, w.end()
 	case err != nil:
 		return 0, broken(err)
@@ -41,14 +41,15 @@ func (w *wire) end() error {
 	return io.EOF
 }
 
-// broken names an error of the connection.
+// broken names an error of the connection. No io.EOF remains within it that
+// somebody might take for the end of the content.
 func broken(err error) error {
 	var known *fault.Error
 	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return invalid(ErrIncompleteBody, "the body ended early")
 	case errors.As(err, &known):
 		return err
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return invalid(ErrIncompleteBody, "the body ended early")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return invalid(ErrRequestTimeout, "Your socket connection to the server was not read from or written to "+
 			"within the timeout period.")
