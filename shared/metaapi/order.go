@@ -49,3 +49,11 @@ func (r *Range) Start() (key, sub string, ok bool) {
 	}
 	return key, sub, strings.HasPrefix(key, r.Prefix)
 }
+
+// compare orders rows within a table and bucket.
+func compare(key, sub, otherKey, otherSub string) int {
+	if c := strings.Compare(key, otherKey); c != 0 {
+		return c
+	}
+	return strings.Compare(sub, otherSub)
+}

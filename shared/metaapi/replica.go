@@ -26,7 +26,7 @@ const (
 // answered Old; one made in a newer epoch is adopted durably before anything
 // else happens. For a Scan that goes for every partition the node holds.
 //
-// Errors: Overloaded and StorageFull mean that nothing happened and nothing
+// Errors: Overloaded, StorageFull and Unavailable mean that nothing happened and nothing
 // will; any other error leaves open whether it did.
 type Replica interface {
 	// Handle runs one request of the row protocol, atomically per row, and

@@ -60,7 +60,7 @@ func (c *Coordinator) onPrepare(over bool) Effect {
 	case mine:
 		c.mine = true
 		return c.carry(recommitting, Row{Tag: c.ballot, Op: row.Op, Value: c.value})
-	case c.sent && !dead && c.heard&^c.silent == 1<<c.cfg.Members-1:
+	case c.sent && !dead && c.heard&^c.mute == 1<<c.cfg.Members-1:
 		return c.finish(Indeterminate, Row{})
 	case c.sent && !dead:
 		return c.lost()

@@ -101,7 +101,7 @@ func DefaultTiming() Timing {
 type phase uint8
 
 const (
-	idle phase = iota
+	unbegun phase = iota
 	writing
 	reading
 	repairing
@@ -149,15 +149,16 @@ type Coordinator struct {
 	epoch uint64 // highest that a member answered Old with
 
 	// The current round.
-	round   int
-	req     Request
-	ask     int // BodyFrom
-	replies []Reply
-	space   [3]Reply
-	heard   Set // answered or failed
-	silent  Set // failed, whatever the reason
-	idled   Set // failed and surely did nothing
-	hurried bool
+	round    int
+	req      Request
+	ask      int // BodyFrom
+	replies  []Reply
+	space    [3]Reply
+	heard    Set // answered or failed
+	mute     Set // failed
+	idle     Set // of those, the ones that surely did nothing
+	refusing Set // of those, the ones that will not
+	hurried  bool
 
 	// The own operation, once an Apply of it was sent.
 	op    Tag
@@ -206,7 +207,7 @@ func (c *Coordinator) Start(cfg Config) Effect { return c.Resume(cfg) }
 
 // Resume ends a Pause.
 func (c *Coordinator) Resume(cfg Config) Effect {
-	if c.phase != idle && c.phase != pausing {
+	if c.phase != unbegun && c.phase != pausing {
 		return Effect{}
 	}
 	c.cfg = cfg
@@ -249,16 +250,31 @@ func (c *Coordinator) Answer(round, member int, r *Reply) Effect {
 	return c.progress(false)
 }
 
-// Fail hands in that a member gives no answer in a round. idle says that it
-// surely did nothing and will not: this rests on a transport that delivers a
-// request at most once.
-func (c *Coordinator) Fail(round, member int, idle bool) Effect {
+// Failure is why a member gives no answer.
+type Failure uint8
+
+// The failures. Absent and Refusing say that the member surely did nothing and
+// will not, which rests on a transport that delivers a request at most once.
+const (
+	// Silent: it may have done what it was asked.
+	Silent Failure = iota
+	// Absent: the request did not reach it; another may.
+	Absent
+	// Refusing: it declined to do any work, and will decline again.
+	Refusing
+)
+
+// Fail hands in that a member gives no answer in a round.
+func (c *Coordinator) Fail(round, member int, why Failure) Effect {
 	if !c.hear(round, member) {
 		return Effect{}
 	}
-	c.silent |= 1 << member
-	if idle {
-		c.idled |= 1 << member
+	c.mute |= 1 << member
+	if why != Silent {
+		c.idle |= 1 << member
+	}
+	if why == Refusing {
+		c.refusing |= 1 << member
 	}
 	return c.progress(false)
 }
@@ -285,7 +301,7 @@ func (c *Coordinator) Expire() Effect {
 
 // hear notes that a member has said its word, and reports whether it counts.
 func (c *Coordinator) hear(round, member int) bool {
-	if round != c.round || c.phase == pausing || c.phase == finished || c.phase == idle ||
+	if round != c.round || c.phase == pausing || c.phase == finished || c.phase == unbegun ||
 		member < 0 || member >= c.cfg.Members || c.heard.Has(member) {
 		return false
 	}
@@ -307,7 +323,7 @@ func (c *Coordinator) send(p phase, ask int) Effect {
 	c.phase, c.ask = p, ask
 	c.round++
 	c.req.Epoch = c.cfg.Epoch
-	c.heard, c.silent, c.idled, c.hurried = 0, 0, 0, false
+	c.heard, c.mute, c.idle, c.refusing, c.hurried = 0, 0, 0, 0, false
 	if c.cfg.Members <= len(c.space) {
 		c.replies = c.space[:c.cfg.Members]
 		clear(c.replies)
@@ -426,10 +442,10 @@ func (c *Coordinator) straggler() Effect {
 // lost gives up a round and plans the next.
 func (c *Coordinator) lost() Effect {
 	own := c.phase == writing || c.phase == applying
-	if own && c.applies == 1 && c.idled.Len() == c.cfg.Members {
+	if own && c.applies == 1 && c.idle.Len() == c.cfg.Members {
 		c.sent, c.applies = false, 0 // no member took the only Apply there was
 	}
-	if !c.sent && c.cfg.blocked(c.idled) {
+	if !c.sent && c.cfg.blocked(c.refusing) {
 		return c.finish(Rejected, Row{})
 	}
 	c.tries++

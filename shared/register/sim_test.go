@@ -359,21 +359,24 @@ func (o *operation) send(e Effect) {
 	o.rounds++
 	q := *e.Request
 	for i, r := range o.epoch.members {
-		reject := !s.quiet && s.chance(s.mix.reject)
+		failure := Silent // the same for every copy of the message
+		if !s.quiet && s.chance(s.mix.reject) {
+			failure = []Failure{Absent, Refusing}[s.rng.IntN(2)]
+		}
 		s.send(g, r, func() {
 			if !r.up {
 				return
 			}
 			var reply Reply
 			ok := false
-			if !reject {
+			if failure == Silent {
 				reply, ok = s.handle(r, q, e.BodyFrom == i || e.BodyFrom == Everybody)
 			}
 			s.send(r, g, func() {
 				if ok {
 					o.step(o.c.Answer(e.Round, i, &reply))
 				} else {
-					o.step(o.c.Fail(e.Round, i, reject))
+					o.step(o.c.Fail(e.Round, i, failure))
 				}
 			})
 		})

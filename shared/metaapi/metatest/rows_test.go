@@ -9,3 +9,7 @@ import (
 func TestFakeRows(t *testing.T) {
 	RunRows(t, func(*testing.T) metaapi.Rows { return NewRows() })
 }
+
+func TestMemoryReplica(t *testing.T) {
+	RunReplica(t, func(*testing.T) metaapi.Replica { return NewReplica() })
+}

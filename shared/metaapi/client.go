@@ -1,0 +1,337 @@
+package metaapi
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"hangar/shared/fault"
+	"hangar/shared/object"
+	"hangar/shared/register"
+	"hangar/shared/rpc"
+)
+
+const (
+	// operationTimeout is the deadline of operations whose ctx has none.
+	operationTimeout = 10 * time.Second
+	// resendPause is how long to wait when a request could not leave.
+	resendPause = 50 * time.Millisecond
+	// shunTime is how long a member that was late with a body is not asked
+	// for bodies.
+	shunTime = time.Second
+)
+
+// Options tune a Client. The zero value is good.
+type Options struct {
+	// Near is the node to prefer for what one node can answer: the one of this
+	// process or zone.
+	Near object.NodeID
+	// Timing of the protocol; register.DefaultTiming when zero.
+	Timing register.Timing
+}
+
+// Client implements Rows: it runs the protocol of package register over rpc.
+// Safe for concurrent use.
+type Client struct {
+	caller rpc.Caller
+	rings  Rings
+	clock  *register.Clock
+	near   object.NodeID
+	timing register.Timing
+
+	placed  atomic.Pointer[placement]
+	shunned sync.Map // object.NodeID → time.Time until which
+}
+
+var _ Rows = (*Client)(nil)
+
+// NewClient returns the replicated table that the nodes of rings make up. One
+// process has one clock.
+func NewClient(caller rpc.Caller, rings Rings, clock *register.Clock, o Options) *Client {
+	if o.Timing == (register.Timing{}) {
+		o.Timing = register.DefaultTiming()
+	}
+	return &Client{caller: caller, rings: rings, clock: clock, near: o.Near, timing: o.Timing}
+}
+
+// Get implements Rows.
+func (c *Client) Get(ctx context.Context, key RowKey) (Row, error) {
+	res, err := c.run(ctx, &key, register.NewGet(c.clock, c.timing))
+	return Row{Tag: res.Row.Tag, Value: res.Row.Value}, err
+}
+
+// Put implements Rows.
+func (c *Client) Put(ctx context.Context, key RowKey, value *Value) (Written, error) {
+	res, err := c.run(ctx, &key, register.NewPut(c.clock, c.timing, value))
+	return Written{Tag: res.Row.Tag, Replaced: res.Replaced}, err
+}
+
+// Update implements Rows.
+func (c *Client) Update(ctx context.Context, key RowKey, decide Update) (Written, error) {
+	res, err := c.run(ctx, &key, register.NewUpdate(c.clock, c.timing, func(r register.Row) (*Value, error) {
+		return decide(Row{Tag: r.Tag, Value: r.Value})
+	}))
+	return Written{Tag: res.Row.Tag, Replaced: res.Replaced}, err
+}
+
+// Recommit writes a row again, as it is, to a quorum of every replica set of
+// the ring in force: how rows reach new members.
+func (c *Client) Recommit(ctx context.Context, key RowKey) error {
+	_, err := c.run(ctx, &key, register.NewRecommit(c.clock, c.timing))
+	return err
+}
+
+// place returns what follows from the ring in force.
+func (c *Client) place() *placement {
+	ring := c.rings.Ring()
+	p := c.placed.Load()
+	if p == nil || p.ring != ring {
+		p = newPlacement(ring, c.near)
+		c.placed.Store(p)
+	}
+	return p
+}
+
+// operation is one run of a Coordinator.
+type operation struct {
+	*Client
+	key  *RowKey
+	co   *register.Coordinator
+	slot *slot
+	err  error // the last that a member gave
+}
+
+// run carries an operation to its end.
+func (c *Client) run(ctx context.Context, key *RowKey, co *register.Coordinator) (register.Result, error) {
+	if err := ctx.Err(); err != nil {
+		return register.Result{}, fault.Wrap(fault.KindOf(err), err, "before anything was sent")
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, operationTimeout)
+		defer cancel()
+	}
+	o := operation{Client: c, key: key, co: co}
+	e := co.Start(o.locate())
+	for e.Do != register.Finish {
+		switch {
+		case ctx.Err() != nil:
+			e = co.Expire()
+		case e.Do == register.Send:
+			e = o.round(ctx, e)
+		case e.Do == register.Pause:
+			c.pause(ctx, e)
+			e = co.Resume(o.locate())
+		default:
+			return register.Result{}, fault.New(fault.Internal, "the coordinator waits for nothing")
+		}
+	}
+	res := co.Result()
+	return res, o.outcome(ctx, res)
+}
+
+// locate looks the row up in the ring in force.
+func (o *operation) locate() register.Config {
+	o.slot = o.place().slot(o.key)
+	cfg := o.slot.config
+	cfg.Near = o.pickNear(o.slot.target.Nodes)
+	return cfg
+}
+
+// pickNear chooses who is asked for bodies: the near node if it is a member,
+// else any that was not late of late.
+func (c *Client) pickNear(nodes []object.NodeID) int {
+	if len(nodes) < 2 {
+		return 0
+	}
+	start := rand.IntN(len(nodes))
+	for i, n := range nodes {
+		if n == c.near {
+			start = i
+		}
+	}
+	for i := range nodes {
+		i = (start + i) % len(nodes)
+		until, ok := c.shunned.Load(nodes[i])
+		if !ok {
+			return i
+		}
+		if time.Now().After(until.(time.Time)) {
+			c.shunned.Delete(nodes[i])
+			return i
+		}
+	}
+	return start
+}
+
+// shun lets others than n be asked for a while.
+func (c *Client) shun(n object.NodeID) { c.shunned.Store(n, time.Now().Add(shunTime)) }
+
+// down returns the nodes that are shunned now.
+func (c *Client) down() map[object.NodeID]bool {
+	down := map[object.NodeID]bool{}
+	c.shunned.Range(func(n, until any) bool {
+		if time.Now().Before(until.(time.Time)) {
+			down[n.(object.NodeID)] = true
+		}
+		return true
+	})
+	return down
+}
+
+// nodeTimeout is how long one node may take for a page or its counters.
+func (c *Client) nodeTimeout() time.Duration { return 2 * c.timing.Round }
+
+func (c *Client) pause(ctx context.Context, e register.Effect) {
+	if e.Epoch > 0 {
+		ctx, cancel := context.WithTimeout(ctx, e.Within)
+		defer cancel()
+		c.rings.Await(ctx, e.Epoch)
+		return
+	}
+	if e.Within == 0 {
+		return
+	}
+	sleep(ctx, rand.N(e.Within))
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// round sends one request to all members and hands in their answers until the
+// coordinator wants something else.
+func (o *operation) round(ctx context.Context, e register.Effect) register.Effect {
+	var from bodyFrom
+	switch e.BodyFrom {
+	case register.Everybody:
+		from.all = true
+	case register.Nobody:
+	default:
+		from.node = o.slot.target.Nodes[e.BodyFrom]
+	}
+	m, err := encodeRowRequest(o.key, e.Request, from)
+	if err != nil {
+		return o.unsent(e, err)
+	}
+	next, answeredBody, err := o.gather(ctx, e, m)
+	for stayed(err) && fault.Is(err, fault.Unavailable) && ctx.Err() == nil {
+		o.err = err // it did not leave: the same round may be tried again
+		sleep(ctx, resendPause)
+		next, answeredBody, err = o.gather(ctx, e, m)
+	}
+	if next.Do != register.Wait {
+		return next
+	}
+	if stayed(err) {
+		return o.unsent(e, err)
+	}
+	if e.BodyFrom >= 0 && !answeredBody {
+		o.shun(from.node)
+	}
+	if ctx.Err() != nil {
+		return o.co.Expire()
+	}
+	return o.co.Timeout(e.Round)
+}
+
+// stayed reports that an error of Gather means that nothing was sent, rather
+// than that time was up.
+func stayed(err error) bool {
+	return err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+}
+
+// gather is one exchange. err is not nil when nothing was sent or time was up.
+func (o *operation) gather(ctx context.Context, e register.Effect, m rpc.Message) (next register.Effect, body bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, e.Within)
+	defer cancel()
+	var straggler *time.Timer
+	err = o.caller.Gather(ctx, o.slot.target, m, func(a rpc.Answer) bool {
+		i := o.slot.index(a.From)
+		body = body || i == e.BodyFrom
+		next = o.answer(e.Round, i, a)
+		if next.Do == register.Wait && next.Within > 0 {
+			straggler = time.AfterFunc(next.Within, cancel)
+		}
+		return next.Do != register.Wait
+	})
+	if straggler != nil {
+		straggler.Stop()
+	}
+	return next, body, err
+}
+
+// answer hands in what one member said.
+func (o *operation) answer(round, member int, a rpc.Answer) register.Effect {
+	err := a.Err
+	if err == nil {
+		var reply register.Reply
+		if err = decodeRowReply(a.Message, &reply); err == nil {
+			return o.co.Answer(round, member, &reply)
+		}
+	}
+	o.err = err
+	return o.co.Fail(round, member, failure(err))
+}
+
+// failure says what follows for a row from a member's error.
+func failure(err error) register.Failure {
+	switch fault.KindOf(err) {
+	case fault.Unavailable:
+		return register.Absent
+	case fault.Overloaded, fault.StorageFull, fault.Denied, fault.NotImplemented:
+		return register.Refusing
+	default:
+		return register.Silent
+	}
+}
+
+// unsent ends a round that could not be sent at all, and never will be.
+func (o *operation) unsent(e register.Effect, err error) register.Effect {
+	o.err = err
+	next := register.Effect{}
+	for i := range o.slot.target.Nodes {
+		if next = o.co.Fail(e.Round, i, register.Refusing); next.Do != register.Wait {
+			break
+		}
+	}
+	return next
+}
+
+// outcome turns the end of an operation into an error.
+func (o *operation) outcome(ctx context.Context, res register.Result) error {
+	cause := o.err
+	if ctx.Err() != nil && (cause == nil || !errors.Is(ctx.Err(), context.DeadlineExceeded)) {
+		cause = ctx.Err()
+	}
+	switch res.Status {
+	case register.OK:
+		return nil
+	case register.Declined:
+		return res.Err
+	case register.Rejected:
+		return fault.Wrap(fault.KindOf(o.err), o.err, "too many metadata nodes refused")
+	case register.Indeterminate:
+		return lost(fault.Indeterminate, cause, "whether the row was written is not known")
+	default:
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return fault.Wrap(fault.Canceled, ctx.Err(), "waiting for metadata nodes")
+		}
+		return lost(fault.Unavailable, cause, "too few metadata nodes answered in time")
+	}
+}
+
+func lost(k fault.Kind, cause error, msg string) error {
+	if cause == nil {
+		return fault.New(k, "%s", msg)
+	}
+	return fault.Wrap(k, cause, "%s", msg)
+}

@@ -1,0 +1,166 @@
+package metatest
+
+import (
+	"bytes"
+	"context"
+	"sort"
+	"strings"
+	"sync"
+
+	"hangar/shared/fault"
+	"hangar/shared/layout"
+	"hangar/shared/metaapi"
+	"hangar/shared/object"
+	"hangar/shared/register"
+)
+
+// Replica is an in-memory metaapi.Replica. It keeps its rows while it is down.
+type Replica struct {
+	mu    sync.Mutex
+	down  error                              // guarded by mu; what every call answers, when set
+	epoch uint64                             // guarded by mu
+	rows  map[metaapi.RowKey]*register.State // guarded by mu
+	low   map[layout.Partition]register.Tag  // guarded by mu
+}
+
+// NewReplica returns an empty node.
+func NewReplica() *Replica {
+	return &Replica{rows: map[metaapi.RowKey]*register.State{}, low: map[layout.Partition]register.Tag{}}
+}
+
+// SetDown makes every call fail with err, until it is called with nil.
+func (r *Replica) SetDown(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.down = err
+}
+
+// admit begins a call: it fences the epoch and reports whether that is old.
+func (r *Replica) admit(ctx context.Context, epoch uint64) (old bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return false, fault.Wrap(fault.Unavailable, err, "before anything was done")
+	}
+	if r.down != nil {
+		return false, r.down
+	}
+	if epoch < r.epoch {
+		return true, nil
+	}
+	r.epoch = epoch
+	return false, nil
+}
+
+func partition(k metaapi.RowKey) layout.Partition {
+	return layout.OfRow(k.Bucket, k.Key, layout.DefaultBits)
+}
+
+// Handle implements metaapi.Replica.
+func (r *Replica) Handle(ctx context.Context, key metaapi.RowKey, q register.Request) (register.Reply, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old, err := r.admit(ctx, q.Epoch)
+	if err != nil {
+		return register.Reply{}, err
+	}
+	if old {
+		return register.Reply{Code: register.Old, Epoch: r.epoch}, nil
+	}
+	if v := q.Row.Value; v != nil {
+		kept := *v
+		kept.Body = bytes.Clone(v.Body)
+		q.Row.Value = &kept
+	}
+	st := r.rows[key]
+	if st == nil {
+		st = &register.State{}
+	}
+	p := partition(key)
+	reply, change, low := register.Handle(st, r.low[p], q)
+	switch change {
+	case register.PromiseOnly, register.RowReplaced:
+		r.rows[key] = st
+	case register.Forgotten:
+		delete(r.rows, key)
+		r.low[p] = low
+	}
+	if v := reply.Row.Value; v != nil && q.OmitBody && v.Body != nil {
+		short := *v
+		short.Body = nil
+		reply.Row.Value, reply.BodyOmitted = &short, true
+	}
+	return reply, nil
+}
+
+// Scan implements metaapi.Replica.
+func (r *Replica) Scan(ctx context.Context, q metaapi.ScanRequest) (metaapi.ScanReply, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old, err := r.admit(ctx, q.Epoch)
+	if err != nil || old {
+		return metaapi.ScanReply{Old: old, Epoch: r.epoch}, err
+	}
+	reply := metaapi.ScanReply{Epoch: r.epoch}
+	size := 0
+	folded := "" // rows that start with it are left out
+	for _, k := range r.inOrder(q) {
+		if folded != "" && strings.HasPrefix(k.Key, folded) {
+			continue
+		}
+		st := r.rows[k]
+		row := metaapi.ScanRow{Key: k.Key, Sub: k.Sub, Tag: st.Tag, Deleted: st.Value == nil}
+		if st.Value != nil {
+			row.Head = st.Value.Head
+			folded, row.Folded = metaapi.CommonPrefix(k.Key, q.Prefix, q.Delimiter)
+		}
+		size += len(row.Key) + len(row.Sub) + len(row.Head)
+		if n := len(reply.Rows); n == q.Limit || n > 0 && size > q.MaxBytes {
+			return reply, nil
+		}
+		reply.Rows = append(reply.Rows, row)
+	}
+	reply.Exhausted = true
+	return reply, nil
+}
+
+// inOrder returns the keys of rows that q selects. Rows that only promised
+// something hold nothing to list.
+func (r *Replica) inOrder(q metaapi.ScanRequest) (keys []metaapi.RowKey) {
+	for k, st := range r.rows {
+		if k.Table != q.Table || k.Bucket != q.Bucket || st.Tag.IsZero() ||
+			!strings.HasPrefix(k.Key, q.Prefix) || q.Key != "" && k.Key != q.Key ||
+			k.Key < q.FromKey || k.Key == q.FromKey && k.Sub < q.FromSub {
+			continue
+		}
+		keys = append(keys, k)
+	}
+	sort.Slice(keys, func(i, j int) bool {
+		if keys[i].Key != keys[j].Key {
+			return keys[i].Key < keys[j].Key
+		}
+		return keys[i].Sub < keys[j].Sub
+	})
+	return keys
+}
+
+// Counters implements metaapi.Replica.
+func (r *Replica) Counters(ctx context.Context, t metaapi.Table, b object.BucketID) (metaapi.PartitionCounters, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, err := r.admit(ctx, r.epoch); err != nil {
+		return nil, err
+	}
+	sums := map[layout.Partition]metaapi.Counters{}
+	for k, st := range r.rows {
+		if k.Table == t && k.Bucket == b && st.Value != nil {
+			sum := sums[partition(k)]
+			sum.Count += st.Value.Count
+			sum.Bytes += st.Value.Bytes
+			sums[partition(k)] = sum
+		}
+	}
+	var out metaapi.PartitionCounters
+	for p, sum := range sums {
+		out = append(out, metaapi.PartitionCounter{Partition: p, Counters: sum})
+	}
+	return out, nil
+}

@@ -1,0 +1,337 @@
+package metaapi
+
+import (
+	"context"
+	"sync"
+
+	"hangar/shared/fault"
+	"hangar/shared/layout"
+	"hangar/shared/object"
+)
+
+// MaxScanLimit bounds Range.Limit.
+const MaxScanLimit = 1000
+
+// Scan implements Rows.
+func (c *Client) Scan(ctx context.Context, r Range) (page Page, err error) {
+	if r.Limit < 1 || r.Limit > MaxScanLimit {
+		return Page{}, fault.New(fault.Invalid, "a scan of %d entries", r.Limit)
+	}
+	fromKey, fromSub, ok := r.Start()
+	if !ok {
+		return Page{}, nil
+	}
+	parts := (*placement).all
+	if r.Key != "" {
+		parts = func(p *placement) []layout.Partition {
+			return []layout.Partition{layout.OfRow(r.Bucket, r.Key, p.ring.Bits)}
+		}
+	}
+	err = c.askNodes(ctx, parts, func(ctx context.Context, p *placement, nodes []object.NodeID) error {
+		page, err = newMerge(c, p, &r, nodes, fromKey, fromSub).page(ctx)
+		return err
+	})
+	return page, err
+}
+
+// merge turns the runs of several nodes into one listing.
+type merge struct {
+	c     *Client
+	p     *placement
+	r     *Range
+	runs  []*run
+	found []candidate
+}
+
+// run is what one node holds of the range, in order.
+type run struct {
+	node             object.NodeID
+	rows             []ScanRow // not yet merged
+	fromKey, fromSub string    // where the next page starts
+	exhausted        bool      // there is no next page
+}
+
+// candidate is an entry that stands, or that a read has yet to confirm.
+type candidate struct {
+	Entry
+	unsettled bool
+}
+
+func newMerge(c *Client, p *placement, r *Range, nodes []object.NodeID, fromKey, fromSub string) *merge {
+	m := &merge{c: c, p: p, r: r, found: make([]candidate, 0, r.Limit+1)}
+	for _, n := range nodes {
+		m.runs = append(m.runs, &run{node: n, fromKey: fromKey, fromSub: fromSub})
+	}
+	return m
+}
+
+// page merges until there is one entry more than the limit, or no more.
+func (m *merge) page(ctx context.Context) (Page, error) {
+	for {
+		end, err := m.collect(ctx)
+		if err != nil {
+			return Page{}, err
+		}
+		if err := m.settle(ctx); err != nil {
+			return Page{}, err
+		}
+		if end || len(m.found) > m.r.Limit {
+			break
+		}
+	}
+	page := Page{More: len(m.found) > m.r.Limit}
+	page.Entries = make([]Entry, min(len(m.found), m.r.Limit))
+	for i := range page.Entries {
+		page.Entries[i] = m.found[i].Entry
+	}
+	return page, nil
+}
+
+// collect takes the lowest position of all runs, again and again, until there
+// are candidates enough or all runs have ended. Since every run stands at or
+// behind that position, none can add to it later.
+func (m *merge) collect(ctx context.Context) (end bool, err error) {
+	for len(m.found) <= m.r.Limit {
+		if err := m.fill(ctx); err != nil {
+			return false, err
+		}
+		low := m.lowest()
+		if low == nil {
+			return true, nil
+		}
+		key, sub := low.Key, low.Sub
+		prefix, folds := CommonPrefix(key, m.r.Prefix, m.r.Delimiter)
+		row, settled := m.judge(key, sub)
+		switch {
+		case row == nil:
+			m.pass(key, sub)
+		case folds:
+			live := !row.Deleted
+			if !settled {
+				if live, err = m.live(ctx, key, sub); err != nil {
+					return false, err
+				}
+			}
+			if !live {
+				m.pass(key, sub)
+				break
+			}
+			m.found = append(m.found, candidate{Entry: Entry{Key: prefix, Prefix: true}})
+			m.passPrefix(prefix)
+		default:
+			if !settled || !row.Deleted {
+				e := Entry{Key: key, Sub: sub, Head: row.Head}
+				m.found = append(m.found, candidate{Entry: e, unsettled: !settled})
+			}
+			m.pass(key, sub)
+		}
+	}
+	return false, nil
+}
+
+// lowest returns the lowest row that a run stands at, nil when all have ended.
+func (m *merge) lowest() (low *ScanRow) {
+	for _, r := range m.runs {
+		if len(r.rows) > 0 && (low == nil || compare(r.rows[0].Key, r.rows[0].Sub, low.Key, low.Sub) < 0) {
+			low = &r.rows[0]
+		}
+	}
+	return low
+}
+
+// judge weighs what the runs that stand at a row say of it, and returns the
+// newest; settled means that a quorum of the row's replicas agree on it. Nodes
+// that are no members of the row's partition have no say: nil means that there
+// were no others.
+func (m *merge) judge(key, sub string) (row *ScanRow, settled bool) {
+	s := m.p.slot(&RowKey{Bucket: m.r.Bucket, Key: key})
+	for _, r := range m.runs {
+		if r.at(key, sub) && s.index(r.node) >= 0 && (row == nil || row.Tag.Less(r.rows[0].Tag)) {
+			row = &r.rows[0]
+		}
+	}
+	if row == nil {
+		return nil, false
+	}
+	for _, set := range s.sets {
+		agree := 0
+		for _, r := range m.runs {
+			if r.at(key, sub) && r.rows[0].Tag == row.Tag && set.Has(r.node) {
+				agree++
+			}
+		}
+		if agree < set.Majority() {
+			return row, false
+		}
+	}
+	return row, true
+}
+
+func (r *run) at(key, sub string) bool {
+	return len(r.rows) > 0 && r.rows[0].Key == key && r.rows[0].Sub == sub
+}
+
+// pass moves the runs behind a row. A run that folded behind it has left out
+// what now must be seen.
+func (m *merge) pass(key, sub string) {
+	for _, r := range m.runs {
+		if !r.at(key, sub) {
+			continue
+		}
+		if r.rows[0].Folded {
+			r.rows, r.exhausted = nil, false
+			r.fromKey, r.fromSub = key, sub+"\x00"
+			continue
+		}
+		r.rows = r.rows[1:]
+	}
+}
+
+// passPrefix moves the runs behind all rows under a prefix.
+func (m *merge) passPrefix(prefix string) {
+	behind, ok := After(prefix)
+	for _, r := range m.runs {
+		for len(r.rows) > 0 && (!ok || r.rows[0].Key < behind) {
+			r.rows = r.rows[1:]
+		}
+		switch {
+		case !ok:
+			r.exhausted = true
+		case r.fromKey < behind:
+			r.fromKey, r.fromSub = behind, ""
+		}
+	}
+}
+
+// live reads a row at a quorum.
+func (m *merge) live(ctx context.Context, key, sub string) (bool, error) {
+	row, err := m.read(ctx, key, sub)
+	return row.Value != nil, err
+}
+
+func (m *merge) read(ctx context.Context, key, sub string) (Row, error) {
+	return m.c.Get(ctx, RowKey{Table: m.r.Table, Bucket: m.r.Bucket, Key: key, Sub: sub})
+}
+
+// settleAtOnce is how many rows of a page are read at the same time.
+const settleAtOnce = 16
+
+// settle reads the rows on which the nodes differ, which also repairs them,
+// and drops those that do not exist.
+func (m *merge) settle(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	rows := make([]Row, len(m.found))
+	room := make(chan struct{}, settleAtOnce)
+	var reading sync.WaitGroup
+	for i := range m.found {
+		if !m.found[i].unsettled {
+			continue
+		}
+		room <- struct{}{}
+		reading.Go(func() {
+			defer func() { <-room }()
+			var err error
+			if rows[i], err = m.read(ctx, m.found[i].Key, m.found[i].Sub); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	reading.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	kept := m.found[:0]
+	for i, f := range m.found {
+		if f.unsettled {
+			if rows[i].Value == nil {
+				continue
+			}
+			f.Head, f.unsettled = rows[i].Value.Head, false
+		}
+		kept = append(kept, f)
+	}
+	m.found = kept
+	return nil
+}
+
+// fill fetches the next page of every run that stands nowhere.
+func (m *merge) fill(ctx context.Context) error {
+	var empty []*run
+	for _, r := range m.runs {
+		if len(r.rows) == 0 && !r.exhausted {
+			empty = append(empty, r)
+		}
+	}
+	switch len(empty) {
+	case 0:
+		return nil
+	case 1:
+		return m.fetch(ctx, empty[0])
+	}
+	errs := make([]error, len(empty))
+	var fetching sync.WaitGroup
+	for i, r := range empty {
+		fetching.Go(func() { errs[i] = m.fetch(ctx, r) })
+	}
+	fetching.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fetch asks a node for its next page.
+func (m *merge) fetch(ctx context.Context, r *run) error {
+	wanted := float64(m.r.Limit + 1 - len(m.found))
+	q := ScanRequest{
+		Epoch: m.p.epoch(), Table: m.r.Table, Bucket: m.r.Bucket,
+		Prefix: m.r.Prefix, Key: m.r.Key, Delimiter: m.r.Delimiter,
+		FromKey: r.fromKey, FromSub: r.fromSub,
+		Limit: min(int(wanted*m.p.share)+8, MaxScanRows), MaxBytes: MaxScanBytes,
+	}
+	msg, err := encodeScanRequest(&q)
+	if err != nil {
+		return err
+	}
+	nodeCtx, cancel := context.WithTimeout(ctx, m.c.nodeTimeout())
+	defer cancel()
+	answer, err := m.c.caller.Call(nodeCtx, nodeTarget(opScan, r.node), msg)
+	if err != nil {
+		return &lostNode{r.node, err}
+	}
+	reply, err := decodeScanReply(answer)
+	switch {
+	case err != nil:
+		return &lostNode{r.node, err}
+	case reply.Old:
+		return &oldRing{reply.Epoch}
+	case len(reply.Rows) == 0 && !reply.Exhausted:
+		return &lostNode{r.node, fault.New(fault.Internal, "an empty page that promises more")}
+	case len(reply.Rows) > 0 && compare(reply.Rows[0].Key, reply.Rows[0].Sub, r.fromKey, r.fromSub) < 0:
+		return &lostNode{r.node, fault.New(fault.Internal, "a page that starts too early")}
+	}
+	r.rows, r.exhausted = reply.Rows, reply.Exhausted
+	if len(r.rows) > 0 {
+		r.setNext(m.r)
+	}
+	return nil
+}
+
+// setNext works out where the page behind r.rows starts.
+func (r *run) setNext(q *Range) {
+	last := &r.rows[len(r.rows)-1]
+	r.fromKey, r.fromSub = last.Key, last.Sub+"\x00"
+	if !last.Folded {
+		return
+	}
+	if prefix, folds := CommonPrefix(last.Key, q.Prefix, q.Delimiter); folds {
+		if behind, ok := After(prefix); ok {
+			r.fromKey, r.fromSub = behind, ""
+		} else {
+			r.exhausted = true
+		}
+	}
+}
