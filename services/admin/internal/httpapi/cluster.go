@@ -40,6 +40,7 @@ type clusterStatus struct {
 type nodeStatus struct {
 	ID                object.NodeID `json:"id"`
 	Service           string        `json:"service"`
+	Zone              string        `json:"zone,omitempty"`
 	Role              *assignedRole `json:"role"`
 	Addr              *string       `json:"addr"`
 	Hostname          *string       `json:"hostname"`
@@ -95,7 +96,7 @@ func getClusterStatus(c call) (any, error) {
 }
 
 func describeNode(n ops.Node, now time.Time) nodeStatus {
-	s := nodeStatus{ID: n.ID, Service: n.Service, IsUp: n.Up}
+	s := nodeStatus{ID: n.ID, Service: n.Service, Zone: n.Zone, IsUp: n.Up}
 	if n.Addr != "" {
 		s.Addr = &n.Addr
 	}

@@ -20,8 +20,9 @@ type BootstrapInput struct {
 	// Roles of the nodes there are. None leaves the layout to the operator.
 	Roles []control.Role
 	// AccessKey and SecretKey of the first key. Both empty: one is generated
-	// if there is no key at all.
+	// if there is no key at all, unless LeaveKeys is set.
 	AccessKey, SecretKey string
+	LeaveKeys            bool
 	// Bucket to create, with all rights for the first key; may be empty.
 	Bucket string
 }
@@ -102,7 +103,7 @@ func (o *Ops) bootKey(ctx context.Context, v *control.View, in BootstrapInput, o
 	switch {
 	case (in.AccessKey == "") != (in.SecretKey == ""):
 		return fault.New(fault.Invalid, "a default access key needs its secret key, and the other way round")
-	case in.AccessKey == "" && len(v.Keys()) > 0:
+	case in.AccessKey == "" && (in.LeaveKeys || len(v.Keys()) > 0):
 		return nil
 	case in.AccessKey == "":
 		out.Key, _, err = o.store.CreateKey(ctx, k)

@@ -34,7 +34,9 @@ const (
 type Node struct {
 	ID object.NodeID
 	// Service is "gateway", "meta", "blocks" or "admin".
-	Service  string
+	Service string
+	// Zone is where the node says it stands; its role decides.
+	Zone     string
 	Addr     string
 	Hostname string
 	Up       bool

@@ -1,0 +1,136 @@
+// Package admin is the service that changes a cluster: layout, keys, buckets.
+// Operators talk to it over HTTP, gateways over rpc. It keeps nothing itself:
+// what it changes is control state, so any number of it may run.
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"hangar/services/admin/internal/httpapi"
+	"hangar/services/admin/internal/ops"
+	"hangar/shared/adminapi"
+	"hangar/shared/control"
+	"hangar/shared/lifecycle"
+	"hangar/shared/metaapi"
+	"hangar/shared/rpc"
+)
+
+// Config is what an operator may set; see package config.
+type Config struct {
+	Addr            string `env:"HANGAR_ADMIN_ADDR" envDefault:":3903" desc:"Address of the Admin API"`
+	Token           string `env:"HANGAR_ADMIN_TOKEN" file:"true" desc:"Bearer token that gives access to the whole Admin API"`
+	MetricsToken    string `env:"HANGAR_METRICS_TOKEN" file:"true" desc:"Bearer token for /metrics of the Admin API; empty leaves it open"`
+	ControlReplicas int    `env:"HANGAR_CONTROL_REPLICAS" envDefault:"0" desc:"NATS servers that hold the control state: 1, 3 or 5; 0 keeps what it has, 1 for a new cluster"`
+}
+
+// minTokenBytes keeps tokens from being guessed.
+const minTokenBytes = 8
+
+// Validate implements config.Validator.
+func (c *Config) Validate() error {
+	switch {
+	case c.Token == "":
+		return errors.New("HANGAR_ADMIN_TOKEN (or HANGAR_ADMIN_TOKEN_FILE) must be set")
+	case len(c.Token) < minTokenBytes:
+		return fmt.Errorf("HANGAR_ADMIN_TOKEN must have at least %d characters", minTokenBytes)
+	case c.ControlReplicas < 0 || c.ControlReplicas > 5 || c.ControlReplicas != 0 && c.ControlReplicas%2 == 0:
+		return errors.New("HANGAR_CONTROL_REPLICAS must be 0, 1, 3 or 5")
+	}
+	return nil
+}
+
+// Deps is what an admin service stands on. The mirror must be running.
+type Deps struct {
+	Conn   *rpc.Conn
+	Mirror *control.Mirror
+	// Rows tells whether buckets are empty. Without it none can be deleted.
+	Rows metaapi.Rows
+	// Registry is what /metrics shows; nil makes one.
+	Registry *prometheus.Registry
+	// Log defaults to slog.Default.
+	Log *slog.Logger
+}
+
+// BootstrapInput is what a cluster starts with; Bootstrapped is what there is
+// afterwards.
+type (
+	BootstrapInput = ops.BootstrapInput
+	Bootstrapped   = ops.Bootstrapped
+)
+
+// Service is one admin process. Methods are safe for concurrent use.
+type Service struct {
+	cfg   Config
+	deps  Deps
+	fleet *fleet
+	store *control.Store
+	ops   *ops.Ops
+	http  *httpapi.Server
+	ready chan struct{}
+	addr  net.Addr // set before ready is closed
+}
+
+// New connects to the control state and creates its stream when there is none,
+// waiting for JetStream until ctx ends. It starts nothing.
+func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if deps.Log == nil {
+		deps.Log = slog.Default()
+	}
+	store, err := control.OpenStore(ctx, deps.Conn.NATS(), control.StoreOptions{Replicas: cfg.ControlReplicas})
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{cfg: cfg, deps: deps, store: store, fleet: newFleet(deps.Conn, deps.Mirror), ready: make(chan struct{})}
+	s.ops = ops.New(ops.Options{Store: store, Mirror: deps.Mirror, Fleet: s.fleet, Rows: deps.Rows, Log: deps.Log})
+	s.http = httpapi.New(httpapi.Options{
+		Ops: s.ops, AdminToken: cfg.Token, MetricsToken: cfg.MetricsToken, Registry: deps.Registry, Log: deps.Log,
+	})
+	return s, nil
+}
+
+// Bootstrap creates what a new cluster lacks (cluster, layout, first key and
+// bucket) and leaves alone what is there. It may run before Run, at every
+// start, and in several processes at once.
+func (s *Service) Bootstrap(ctx context.Context, in BootstrapInput) (Bootstrapped, error) {
+	return s.ops.Bootstrap(ctx, in)
+}
+
+// Buckets is what gateways of the same process may use without rpc.
+func (s *Service) Buckets() adminapi.Buckets { return ops.S3Buckets{Ops: s.ops} }
+
+// Ready is closed once clients can connect.
+func (s *Service) Ready() <-chan struct{} { return s.ready }
+
+// Addr is where the Admin API is served; valid once Ready is closed.
+func (s *Service) Addr() net.Addr { return s.addr }
+
+// Run serves until ctx ends. It may be called once.
+func (s *Service) Run(ctx context.Context) error {
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Addr)
+	if err != nil {
+		return fmt.Errorf("HANGAR_ADMIN_ADDR: %w", err)
+	}
+	return lifecycle.Run(ctx, func(g *lifecycle.Group) error {
+		g.Go("presence", s.fleet.Run)
+		g.Go("deletions", s.ops.Run)
+		stop, err := adminapi.Serve(s.deps.Conn, s.Buckets())
+		if err != nil {
+			return errors.Join(err, ln.Close())
+		}
+		g.Defer("requests of gateways", func(context.Context) error { stop(); return nil })
+		g.Go("Admin API", func(ctx context.Context) error { return s.http.Serve(ctx, ln) })
+		s.addr = ln.Addr()
+		close(s.ready)
+		s.deps.Log.InfoContext(ctx, "serving the Admin API", "addr", ln.Addr().String())
+		return nil
+	})
+}

@@ -1,0 +1,94 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"hangar/shared/layout"
+	"hangar/shared/lifecycle"
+	"hangar/shared/metaapi"
+	"hangar/shared/object"
+	"hangar/shared/process"
+	"hangar/shared/register"
+)
+
+// ProcessConfig is everything that an admin service of its own reads from the
+// environment.
+type ProcessConfig struct {
+	Admin   Config
+	Process process.Config
+	Birth   Birth
+	DataDir string `env:"HANGAR_DATA_DIR" desc:"Folder for a copy of the control state, from which it can be restored; empty keeps none"`
+}
+
+// Birth is what a cluster gets when it is created and keeps for ever.
+type Birth struct {
+	Region            string `env:"HANGAR_REGION" envDefault:"hangar" desc:"S3 region of a new cluster"`
+	ReplicationFactor int    `env:"HANGAR_REPLICATION_FACTOR" envDefault:"3" desc:"Copies that a new cluster keeps of everything"`
+	PartitionBits     uint8  `env:"HANGAR_PARTITION_BITS" envDefault:"8" desc:"A new cluster has two to the power of this many partitions"`
+}
+
+// Validate implements config.Validator.
+func (c *ProcessConfig) Validate() error {
+	switch {
+	case c.Birth.Region == "":
+		return errors.New("HANGAR_REGION must not be empty")
+	case c.Birth.ReplicationFactor < 1 || c.Birth.ReplicationFactor > layout.MaxReplicationFactor:
+		return fmt.Errorf("HANGAR_REPLICATION_FACTOR must be between 1 and %d", layout.MaxReplicationFactor)
+	case c.Birth.PartitionBits < 1 || c.Birth.PartitionBits > layout.MaxBits:
+		return fmt.Errorf("HANGAR_PARTITION_BITS must be between 1 and %d", layout.MaxBits)
+	}
+	return c.Admin.Validate()
+}
+
+// openTimeout bounds how long a starting process waits for JetStream.
+const openTimeout = time.Minute
+
+// RunProcess runs an admin service as a process of its own, connected to the
+// cluster's NATS servers, until ctx ends. It creates the cluster when there is
+// none.
+func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
+	if c.DataDir != "" {
+		if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+			return fmt.Errorf("HANGAR_DATA_DIR: %w", err)
+		}
+	}
+	id := process.Identity{Node: process.Describe("admin", version, c.Process.Zone, object.NewNodeID()), DataDir: c.DataDir}
+	return lifecycle.Run(ctx, func(g *lifecycle.Group) error {
+		p, err := process.Start(g, c.Process, id)
+		if err != nil {
+			return err
+		}
+		open, cancel := context.WithTimeout(ctx, openTimeout)
+		defer cancel()
+		clock := register.NewClock(register.NewNode(), time.Now)
+		s, err := New(open, c.Admin, Deps{
+			Conn: p.Conn, Mirror: p.Mirror, Registry: p.Telemetry.Registry, Log: p.Telemetry.Logger,
+			Rows: metaapi.NewClient(p.Conn, process.Rings{Mirror: p.Mirror}, clock, metaapi.Options{}),
+		})
+		if err != nil {
+			return err
+		}
+		if _, err := s.Bootstrap(open, BootstrapInput{
+			Region: c.Birth.Region, ReplicationFactor: c.Birth.ReplicationFactor, PartitionBits: c.Birth.PartitionBits,
+			LeaveKeys: true,
+		}); err != nil {
+			return err
+		}
+		stopped := make(chan struct{})
+		g.Go("admin", func(ctx context.Context) error {
+			defer close(stopped)
+			return s.Run(ctx)
+		})
+		select {
+		case <-s.Ready():
+		case <-stopped: // the group has its error
+			return nil
+		}
+		id.Node.AdminAddr = s.Addr().String()
+		return p.Announce(g, id)
+	})
+}
