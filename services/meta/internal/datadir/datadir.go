@@ -19,7 +19,6 @@ const (
 	format   = 1
 	idFile   = "node-id"
 	rowsDir  = "rows"
-	mirror   = "control.jsonl"
 	product  = "hangar"
 	service  = "meta"
 	maxBytes = 256 // of an id file that is believed
@@ -33,9 +32,6 @@ type Dir struct {
 
 // Rows is where the ordered store is.
 func (d Dir) Rows() string { return filepath.Join(d.Path, rowsDir) }
-
-// Mirror is the file that keeps a copy of the control state.
-func (d Dir) Mirror() string { return filepath.Join(d.Path, mirror) }
 
 // Open returns the directory at path. A new or empty one becomes a node with a
 // new id, durably. Errors: Invalid (it belongs to another service, to a newer

@@ -25,6 +25,10 @@ type Cursor []byte
 // at on, and returns where to go on and whether it reached the end of what is
 // old enough.
 func (t *Table) Collect(ctx context.Context, at Cursor, before time.Time, limit int, sole Sole) (next Cursor, forgotten int, end bool, err error) {
+	if err := t.enter(); err != nil {
+		return at, 0, false, err
+	}
+	defer t.leave()
 	found, next, end, err := t.vacant(at, before.UnixMicro(), limit)
 	if err != nil || len(found) == 0 {
 		return next, 0, end, err

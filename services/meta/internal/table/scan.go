@@ -18,6 +18,10 @@ func (t *Table) Scan(ctx context.Context, q metaapi.ScanRequest) (reply metaapi.
 	if q.Limit < 1 || q.Limit > metaapi.MaxScanRows || q.MaxBytes < 1 || q.MaxBytes > metaapi.MaxScanBytes {
 		return reply, fault.New(fault.Invalid, "scan of %d rows, %d bytes", q.Limit, q.MaxBytes)
 	}
+	if err := t.enter(); err != nil {
+		return reply, err
+	}
+	defer t.leave()
 	if err := t.adopt(ctx, q.Epoch); err != nil {
 		return reply, err
 	}
@@ -131,6 +135,10 @@ func (s *scanner) keep(head []byte) []byte {
 
 // Counters implements metaapi.Replica.
 func (t *Table) Counters(ctx context.Context, table metaapi.Table, b object.BucketID) (sums metaapi.PartitionCounters, err error) {
+	if err := t.enter(); err != nil {
+		return nil, err
+	}
+	defer t.leave()
 	err = t.store.View(func(r kv.Reader) error {
 		for p := range 1 << t.bits {
 			if err := ctx.Err(); err != nil {

@@ -9,6 +9,7 @@ package table
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"hangar/services/meta/internal/record"
@@ -35,6 +36,11 @@ type Table struct {
 	// raised before they are durable, which only refuses more. Only the
 	// committer's goroutine stores.
 	lows []atomic.Pointer[register.Tag]
+
+	// using is read-held by every call that touches the store, so that Close
+	// can wait for them.
+	using  sync.RWMutex
+	closed bool // guarded by using
 }
 
 var _ metaapi.Replica = (*Table)(nil)
@@ -109,6 +115,26 @@ func (t *Table) load(r kv.Reader) error {
 	return it.Err()
 }
 
+// Close waits for calls that are under way; later ones fail as Unavailable. It
+// closes neither the writer, which must still run, nor the store.
+func (t *Table) Close() {
+	t.using.Lock()
+	defer t.using.Unlock()
+	t.closed = true
+}
+
+// enter begins a call; leave must follow unless it fails.
+func (t *Table) enter() error {
+	t.using.RLock()
+	if t.closed {
+		t.using.RUnlock()
+		return fault.New(fault.Unavailable, "the metadata node is stopping")
+	}
+	return nil
+}
+
+func (t *Table) leave() { t.using.RUnlock() }
+
 // Epoch is the layout epoch that this node has durably adopted.
 func (t *Table) Epoch() uint64 { return t.adopted.Load() }
 
@@ -127,6 +153,10 @@ func (t *Table) low(p layout.Partition) register.Tag {
 
 // Handle implements metaapi.Replica.
 func (t *Table) Handle(ctx context.Context, key metaapi.RowKey, q register.Request) (register.Reply, error) {
+	if err := t.enter(); err != nil {
+		return register.Reply{}, err
+	}
+	defer t.leave()
 	if key.Key == "" || len(key.Key) > 2*object.MaxKeyBytes || len(key.Sub) > object.MaxKeyBytes {
 		return register.Reply{}, fault.New(fault.Invalid, "row of key %d and sub %d bytes", len(key.Key), len(key.Sub))
 	}
@@ -165,7 +195,17 @@ func (t *Table) adoptIn(tx *kv.Tx, epoch uint64) {
 	}
 }
 
-// adopt returns once epoch, or a newer one, is durably adopted.
+// Adopt returns once epoch, or a newer one, is durably adopted: nothing older
+// is served from then on.
+func (t *Table) Adopt(ctx context.Context, epoch uint64) error {
+	if err := t.enter(); err != nil {
+		return err
+	}
+	defer t.leave()
+	return t.adopt(ctx, epoch)
+}
+
+// adopt is Adopt within a call.
 func (t *Table) adopt(ctx context.Context, epoch uint64) error {
 	if epoch <= t.adopted.Load() {
 		return nil

@@ -59,6 +59,7 @@ func start(t testing.TB, s kv.Store) *node {
 	var once sync.Once
 	n := &node{Table: tab, store: s, stop: func() {
 		once.Do(func() {
+			tab.Close()
 			cancel()
 			<-done
 			if err := s.Close(); err != nil {
@@ -255,6 +256,17 @@ func TestCounters(t *testing.T) {
 	}
 	if total != (metaapi.Counters{Count: 50, Bytes: 250}) {
 		t.Errorf("%+v", total)
+	}
+}
+
+func TestClosed(t *testing.T) {
+	n := fresh(t)
+	n.stop()
+	if _, err := n.Handle(context.Background(), objectKey("a"), register.Request{Kind: register.Read}); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("%v", err)
+	}
+	if _, err := n.Scan(context.Background(), metaapi.ScanRequest{Limit: 1, MaxBytes: 1}); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("%v", err)
 	}
 }
 

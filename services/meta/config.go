@@ -1,0 +1,33 @@
+package meta
+
+import (
+	"errors"
+	"time"
+)
+
+// Config is what an operator may set; see package config.
+type Config struct {
+	// Dir is the data directory. Whoever makes the Config sets it.
+	Dir string
+
+	Sync        bool          `env:"HANGAR_META_SYNC" envDefault:"true" desc:"Sync every write of metadata to the disk before it is acknowledged; false is faster and loses the last writes when power fails"`
+	MemTableMiB int64         `env:"HANGAR_META_MEMTABLE_MIB" envDefault:"32" desc:"Size of a table in memory; up to six times as much is used"`
+	CacheMiB    int64         `env:"HANGAR_META_CACHE_MIB" envDefault:"64" desc:"Memory that caches what is read from the disk; indexes take half as much again"`
+	ReserveMiB  int64         `env:"HANGAR_META_RESERVE_MIB" envDefault:"512" desc:"Free disk space below which writes are refused"`
+	Grace       time.Duration `env:"HANGAR_META_TOMBSTONE_GRACE" envDefault:"1h" desc:"How long the marker of a deleted row is kept at least"`
+}
+
+// Validate implements config.Validator.
+func (c *Config) Validate() error {
+	switch {
+	case c.MemTableMiB < 8 || c.MemTableMiB > 256:
+		return errors.New("HANGAR_META_MEMTABLE_MIB must be between 8 and 256")
+	case c.CacheMiB < 8:
+		return errors.New("HANGAR_META_CACHE_MIB must be at least 8")
+	case c.ReserveMiB < 64:
+		return errors.New("HANGAR_META_RESERVE_MIB must be at least 64")
+	case c.Grace < time.Second:
+		return errors.New("HANGAR_META_TOMBSTONE_GRACE must be at least 1s")
+	}
+	return nil
+}

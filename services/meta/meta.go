@@ -1,0 +1,182 @@
+// Package meta is the metadata service: one node of the replicated table that
+// holds objects, uploads and lists of blocks. It keeps rows in an ordered store
+// in its data directory and answers coordinators over rpc.
+package meta
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"hangar/services/meta/internal/collector"
+	"hangar/services/meta/internal/datadir"
+	"hangar/services/meta/internal/table"
+	"hangar/shared/control"
+	"hangar/shared/kv"
+	"hangar/shared/kv/badgerkv"
+	"hangar/shared/layout"
+	"hangar/shared/lifecycle"
+	"hangar/shared/metaapi"
+	"hangar/shared/object"
+	"hangar/shared/rpc"
+	"hangar/shared/telemetry"
+)
+
+// retry is how long the service waits before it asks NATS again for
+// subscriptions that failed.
+const retry = time.Second
+
+// Identify returns the id of the node that lives in dir. A new or empty
+// directory becomes a node with a new id. Errors name the directory.
+func Identify(dir string) (object.NodeID, error) {
+	d, err := datadir.Open(dir)
+	return d.Node, err
+}
+
+// Control is how the service sees the control state; *control.Mirror is one.
+type Control interface {
+	// View is the newest picture. It must hold a cluster once Run is called.
+	View() *control.View
+	// Changed is closed when the layout next changes.
+	Changed() <-chan struct{}
+}
+
+// Deps is what the service stands on.
+type Deps struct {
+	// Server answers requests as the node that Identify returned.
+	Server    rpc.Server
+	Control   Control
+	Telemetry *telemetry.Instance
+}
+
+// Service is a metadata node.
+type Service struct {
+	cfg      Config
+	deps     Deps
+	dir      datadir.Dir
+	log      *slog.Logger
+	ready    chan struct{}
+	followed atomic.Uint64 // the epoch whose partitions are served
+}
+
+// New makes a service. It starts nothing, but claims a new data directory.
+func New(cfg Config, deps Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	dir, err := datadir.Open(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{
+		cfg: cfg, deps: deps, dir: dir, ready: make(chan struct{}),
+		log: deps.Telemetry.Logger.With("node", dir.Node.String()),
+	}, nil
+}
+
+// Ready is closed once the node answers and serves the partitions of the
+// layout that was in force when it started.
+func (s *Service) Ready() <-chan struct{} { return s.ready }
+
+// Run serves until ctx ends; then requests under way are finished. It is called
+// once. An error is a data directory in use or damaged, or another cluster's.
+func (s *Service) Run(ctx context.Context) error {
+	return lifecycle.Run(ctx, func(g *lifecycle.Group) error {
+		store, err := s.open(g)
+		if err != nil {
+			return err
+		}
+		writer := kv.NewCommitter(store)
+		rows, err := table.Open(store, writer, s.deps.Control.View().Cluster.PartitionBits)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.dir.Rows(), err)
+		}
+		g.Go("committer", writer.Run)
+		g.Defer("rows", func(context.Context) error { rows.Close(); return nil })
+		old := &collector.Collector{Table: rows, Self: s.dir.Node, Ring: s.ring, Grace: s.cfg.Grace, Log: s.log}
+		g.Go("collector", old.Run)
+		metrics := register(s.deps.Telemetry.Registry, rows, writer, old)
+		g.Defer("metrics", func(context.Context) error { metrics.unregister(); return nil })
+
+		server, err := metaapi.Serve(s.deps.Server, s.dir.Node, rows)
+		if err != nil {
+			return err
+		}
+		g.Defer("server", func(context.Context) error { server.Close(); return nil })
+		g.Go("layout", func(ctx context.Context) error { return s.follow(ctx, server, rows) })
+		s.deps.Telemetry.Health.Register("meta", func(context.Context) error { return s.check(rows) })
+		return nil
+	})
+}
+
+// open opens the store, which stays locked until the group stops.
+func (s *Service) open(g *lifecycle.Group) (*badgerkv.Store, error) {
+	if !s.cfg.Sync {
+		s.log.Warn("HANGAR_META_SYNC is false: acknowledged writes may be lost when power fails")
+	}
+	store, err := badgerkv.Open(s.dir.Rows(), badgerkv.Options{
+		MemTableBytes: s.cfg.MemTableMiB << 20,
+		CacheBytes:    s.cfg.CacheMiB << 20,
+		ReserveBytes:  s.cfg.ReserveMiB << 20,
+		NoSync:        !s.cfg.Sync,
+		Log:           s.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	g.Defer(filepath.Base(s.dir.Rows()), func(context.Context) error { return store.Close() })
+	return store, nil
+}
+
+// ring is the metadata ring in force, nil when there is none.
+func (s *Service) ring() *layout.Ring {
+	if l := s.deps.Control.View().Layout; l != nil {
+		return &l.Meta
+	}
+	return nil
+}
+
+// follow serves the partitions that the layout gives this node, and fences off
+// older layouts.
+func (s *Service) follow(ctx context.Context, server *metaapi.Server, rows *table.Table) error {
+	for first := true; ; {
+		changed := s.deps.Control.Changed() // before the look, so that no change is missed
+		ring := s.ring()
+		err := server.Follow(ring)
+		if err == nil && ring != nil {
+			if err = rows.Adopt(ctx, ring.Epoch); err == nil {
+				s.followed.Store(ring.Epoch)
+			}
+		}
+		var again <-chan time.Time
+		switch {
+		case err == nil && first:
+			close(s.ready)
+			first = false
+		case err != nil && ctx.Err() == nil:
+			s.log.WarnContext(ctx, "the layout is not followed yet", "error", err)
+			again = time.After(retry)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-again:
+		}
+	}
+}
+
+// check reports why requests would fail at present.
+func (s *Service) check(rows *table.Table) error {
+	if err := rows.Writable(); err != nil {
+		return err
+	}
+	if ring := s.ring(); ring != nil && s.followed.Load() < ring.Epoch {
+		return errors.New("the current layout is not followed yet")
+	}
+	return nil
+}

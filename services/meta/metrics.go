@@ -1,0 +1,56 @@
+package meta
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"hangar/services/meta/internal/collector"
+	"hangar/services/meta/internal/table"
+	"hangar/shared/kv"
+)
+
+// metrics are those of one running service.
+type metrics struct {
+	registry prometheus.Registerer
+	all      []prometheus.Collector
+}
+
+func register(registry prometheus.Registerer, rows *table.Table, writer *kv.Committer, old *collector.Collector) *metrics {
+	m := &metrics{registry: registry}
+	stats := writer.Stats()
+	m.counter("updates_total", "Requests that went through the committer.", stats.Updates.Load)
+	m.counter("commits_total", "Commits, each of a group of requests.", stats.Commits.Load)
+	m.counter("commit_failures_total", "Commits that failed, with every request in them.", stats.Failures.Load)
+	m.counter("forgotten_rows_total", "Old delete markers that were dropped.", old.Forgotten)
+	m.gauge("commit_queue", "Requests that wait for the committer.", func() float64 { return float64(writer.Queued()) })
+	m.gauge("disk_bytes", "Space that the rows take.", func() float64 { return float64(rows.DiskBytes()) })
+	m.gauge("epoch", "Layout epoch that this node has adopted.", func() float64 { return float64(rows.Epoch()) })
+	m.gauge("writable", "1 while writes are taken, 0 when the disk is full or failing.", func() float64 {
+		if rows.Writable() != nil {
+			return 0
+		}
+		return 1
+	})
+	return m
+}
+
+func (m *metrics) add(c prometheus.Collector) {
+	m.registry.MustRegister(c)
+	m.all = append(m.all, c)
+}
+
+func (m *metrics) counter(name, help string, read func() int64) {
+	m.add(prometheus.NewCounterFunc(
+		prometheus.CounterOpts{Namespace: "hangar", Subsystem: "meta", Name: name, Help: help},
+		func() float64 { return float64(read()) }))
+}
+
+func (m *metrics) gauge(name, help string, read func() float64) {
+	m.add(prometheus.NewGaugeFunc(
+		prometheus.GaugeOpts{Namespace: "hangar", Subsystem: "meta", Name: name, Help: help}, read))
+}
+
+func (m *metrics) unregister() {
+	for _, c := range m.all {
+		m.registry.Unregister(c)
+	}
+}

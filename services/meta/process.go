@@ -1,0 +1,56 @@
+package meta
+
+import (
+	"context"
+
+	"hangar/shared/lifecycle"
+	"hangar/shared/process"
+)
+
+// ProcessConfig is everything that a metadata node of its own reads from the
+// environment.
+type ProcessConfig struct {
+	DataDir string `env:"HANGAR_DATA_DIR,required" desc:"Directory for everything this node keeps; it makes the node what it is"`
+	Meta    Config
+	Process process.Config
+}
+
+// Validate implements config.Validator.
+func (c *ProcessConfig) Validate() error { return c.Meta.Validate() }
+
+// RunProcess runs a metadata node as a process of its own, connected to the
+// cluster's NATS servers, until ctx ends.
+func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
+	c.Meta.Dir = c.DataDir
+	node, err := Identify(c.DataDir)
+	if err != nil {
+		return err
+	}
+	id := process.Identity{Node: process.Describe("meta", version, c.Process.Zone, node), DataDir: c.DataDir}
+	return lifecycle.Run(ctx, func(g *lifecycle.Group) error {
+		p, err := process.Start(g, c.Process, id)
+		if err != nil {
+			return err
+		}
+		if err := p.AwaitControl(ctx); err != nil {
+			return err
+		}
+		s, err := New(c.Meta, Deps{Server: p.Conn, Control: p.Mirror, Telemetry: p.Telemetry})
+		if err != nil {
+			return err
+		}
+		stopped := make(chan struct{})
+		g.Go("metadata", func(ctx context.Context) error {
+			defer close(stopped)
+			return s.Run(ctx)
+		})
+		select {
+		case <-s.Ready():
+		case <-stopped: // the group has its error
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+		return p.Announce(g, id)
+	})
+}
