@@ -1,0 +1,197 @@
+// Package blocks is the block service: one node that keeps pieces of object
+// content in its data directory and answers the clients of blockrpc.
+package blocks
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"hangar/services/blocks/internal/segment"
+	"hangar/services/blocks/internal/store"
+	"hangar/shared/blockapi"
+	"hangar/shared/blockapi/blockcodec"
+	"hangar/shared/blockapi/blockrpc"
+	"hangar/shared/control"
+	"hangar/shared/datadir"
+	"hangar/shared/kv/badgerkv"
+	"hangar/shared/layout"
+	"hangar/shared/lifecycle"
+	"hangar/shared/object"
+	"hangar/shared/rpc"
+	"hangar/shared/telemetry"
+)
+
+const (
+	service = "blocks"
+	// indexDir in the data directory holds the index.
+	indexDir = "index"
+	// retry is how long the service waits before it asks NATS again for
+	// subscriptions that failed.
+	retry = time.Second
+)
+
+// Identify returns the id of the node that lives in dir. A new or empty
+// directory becomes a node with a new id. Errors name the directory.
+func Identify(dir string) (object.NodeID, error) { return datadir.Open(dir, service, indexDir) }
+
+// Control is how the service sees the control state; *control.Mirror is one.
+type Control interface {
+	// View is the newest picture.
+	View() *control.View
+	// Changed is closed when the layout next changes.
+	Changed() <-chan struct{}
+}
+
+// Deps is what the service stands on.
+type Deps struct {
+	// Server answers requests as the node that Identify returned.
+	Server  rpc.Server
+	Control Control
+	// Verifier decides whether the owner of a block lives.
+	Verifier  blockapi.Verifier
+	Telemetry *telemetry.Instance
+	// Buffers may be shared with a block client in the same process; nil is a
+	// pool of its own.
+	Buffers *blockcodec.Buffers
+}
+
+// Service is a node of the block service.
+type Service struct {
+	cfg      Config
+	deps     Deps
+	node     object.NodeID
+	log      *slog.Logger
+	ready    chan struct{}
+	followed atomic.Uint64 // the epoch whose partitions are served
+}
+
+// New makes a service. It starts nothing, but claims a new data directory.
+func New(cfg Config, deps Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	node, err := Identify(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{
+		cfg: cfg, deps: deps, node: node, ready: make(chan struct{}),
+		log: deps.Telemetry.Logger.With("node", node.String()),
+	}, nil
+}
+
+// Ready is closed once the node answers and serves the partitions of the
+// layout that was in force when it started.
+func (s *Service) Ready() <-chan struct{} { return s.ready }
+
+// Run serves until ctx ends; then requests under way are finished. It is
+// called once. An error is a data directory in use or damaged.
+func (s *Service) Run(ctx context.Context) error {
+	return lifecycle.Run(ctx, func(g *lifecycle.Group) error {
+		m := newMetrics()
+		st, err := s.open(g, m)
+		if err != nil {
+			return err
+		}
+		g.Go("store", st.Run)
+		if err := m.register(s.deps.Telemetry.Registry, st); err != nil {
+			return err
+		}
+		g.Defer("metrics", func(context.Context) error { m.unregister(s.deps.Telemetry.Registry); return nil })
+		requests := newGate(st)
+		g.Defer("requests", requests.drain)
+		endpoint, err := blockrpc.Serve(s.deps.Server, s.node, requests)
+		if err != nil {
+			return err
+		}
+		g.Defer("endpoint", func(context.Context) error { endpoint.Close(); return nil })
+		g.Go("layout", func(ctx context.Context) error { return s.follow(ctx, endpoint) })
+		s.deps.Telemetry.Health.Register(service, func(context.Context) error { return s.check(st) })
+		return nil
+	})
+}
+
+// open opens index and segments. The index comes first: it locks the directory.
+func (s *Service) open(g *lifecycle.Group, m *metrics) (*store.Store, error) {
+	idx, err := badgerkv.Open(filepath.Join(s.cfg.Dir, indexDir), badgerkv.Options{
+		MemTableBytes: s.cfg.MemTableMiB << 20,
+		CacheBytes:    s.cfg.CacheMiB << 20,
+		ReserveBytes:  s.cfg.indexReserve(),
+		Log:           s.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	g.Defer("index", func(context.Context) error { return idx.Close() })
+	st, err := store.Open(s.cfg.Dir, idx, store.Options{
+		Segments: segment.Options{
+			SegmentBytes: s.cfg.SegmentMiB << 20,
+			ReserveBytes: s.cfg.ReserveMiB << 20,
+			OnSync:       m.observeSync,
+			Log:          s.log,
+		},
+		Grace:       s.cfg.GCGrace,
+		SweepEvery:  s.cfg.GCSweep,
+		DeadShare:   s.cfg.DeadShare,
+		Verifier:    s.deps.Verifier,
+		Buffers:     s.deps.Buffers,
+		Concurrency: runtime.GOMAXPROCS(0),
+		Log:         s.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	g.Defer("segments", func(context.Context) error { return st.Close() })
+	return st, nil
+}
+
+// ring is the ring of blocks in force, nil when there is none.
+func (s *Service) ring() *layout.Ring {
+	if l := s.deps.Control.View().Layout; l != nil {
+		return &l.Blocks
+	}
+	return nil
+}
+
+// follow serves the partitions that the layout gives this node.
+func (s *Service) follow(ctx context.Context, endpoint *blockrpc.Endpoint) error {
+	for first := true; ; {
+		changed := s.deps.Control.Changed() // before the look, so that no change is missed
+		ring := s.ring()
+		err := endpoint.Follow(ring)
+		if err == nil && ring != nil {
+			s.followed.Store(ring.Epoch)
+		}
+		var again <-chan time.Time
+		switch {
+		case err == nil && first:
+			close(s.ready)
+			first = false
+		case err != nil && ctx.Err() == nil:
+			s.log.WarnContext(ctx, "the layout is not followed yet", "error", err)
+			again = time.After(retry)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-again:
+		}
+	}
+}
+
+// check reports why requests would fail at present.
+func (s *Service) check(st *store.Store) error {
+	if err := st.Writable(); err != nil {
+		return err
+	}
+	if ring := s.ring(); ring != nil && s.followed.Load() < ring.Epoch {
+		return errors.New("the current layout is not followed yet")
+	}
+	return nil
+}

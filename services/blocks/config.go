@@ -1,0 +1,45 @@
+package blocks
+
+import (
+	"errors"
+	"time"
+)
+
+// Config is what an operator may set; see package config.
+type Config struct {
+	// Dir is the data directory. Whoever makes the Config sets it.
+	Dir string
+
+	SegmentMiB  int64         `env:"HANGAR_BLOCKS_SEGMENT_MIB" envDefault:"1024" desc:"Size of the files that blocks are appended to"`
+	ReserveMiB  int64         `env:"HANGAR_BLOCKS_RESERVE_MIB" envDefault:"1024" desc:"Free disk space below which writes are refused; half of it is left to compaction"`
+	MemTableMiB int64         `env:"HANGAR_BLOCKS_MEMTABLE_MIB" envDefault:"16" desc:"Size of a table of the index in memory; up to six times as much is used"`
+	CacheMiB    int64         `env:"HANGAR_BLOCKS_CACHE_MIB" envDefault:"32" desc:"Memory that caches the index"`
+	GCGrace     time.Duration `env:"HANGAR_BLOCKS_GC_GRACE" envDefault:"10m" desc:"How long blocks that nobody seems to need are kept; it must exceed the longest request"`
+	GCSweep     time.Duration `env:"HANGAR_BLOCKS_GC_SWEEP" envDefault:"24h" desc:"How often every owner of blocks is verified"`
+	DeadShare   float64       `env:"HANGAR_BLOCKS_COMPACT_SHARE" envDefault:"0.5" desc:"Share of dead bytes from which a segment is rewritten"`
+}
+
+// indexReserve is the part of the reserve that the index leaves: less than
+// compaction does, so that it can always record what was moved.
+func (c *Config) indexReserve() int64 { return c.ReserveMiB << 20 / 4 }
+
+// Validate implements config.Validator.
+func (c *Config) Validate() error {
+	switch {
+	case c.SegmentMiB < 16 || c.SegmentMiB > 64<<10:
+		return errors.New("HANGAR_BLOCKS_SEGMENT_MIB must be between 16 and 65536")
+	case c.ReserveMiB < 64:
+		return errors.New("HANGAR_BLOCKS_RESERVE_MIB must be at least 64")
+	case c.MemTableMiB < 8 || c.MemTableMiB > 256:
+		return errors.New("HANGAR_BLOCKS_MEMTABLE_MIB must be between 8 and 256")
+	case c.CacheMiB < 8:
+		return errors.New("HANGAR_BLOCKS_CACHE_MIB must be at least 8")
+	case c.GCGrace < time.Second:
+		return errors.New("HANGAR_BLOCKS_GC_GRACE must be at least 1s")
+	case c.GCSweep < c.GCGrace:
+		return errors.New("HANGAR_BLOCKS_GC_SWEEP must not be less than HANGAR_BLOCKS_GC_GRACE")
+	case c.DeadShare < 0.05 || c.DeadShare > 0.95:
+		return errors.New("HANGAR_BLOCKS_COMPACT_SHARE must be between 0.05 and 0.95")
+	}
+	return nil
+}

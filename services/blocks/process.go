@@ -1,0 +1,63 @@
+package blocks
+
+import (
+	"context"
+	"time"
+
+	"hangar/shared/lifecycle"
+	"hangar/shared/metaapi"
+	"hangar/shared/process"
+	"hangar/shared/record"
+	"hangar/shared/register"
+)
+
+// ProcessConfig is everything that a node of its own reads from the
+// environment.
+type ProcessConfig struct {
+	DataDir string `env:"HANGAR_DATA_DIR,required" desc:"Directory for everything this node keeps; it makes the node what it is"`
+	Blocks  Config
+	Process process.Config
+}
+
+// Validate implements config.Validator.
+func (c *ProcessConfig) Validate() error { return c.Blocks.Validate() }
+
+// RunProcess runs a node as a process of its own, connected to the cluster's
+// NATS servers, until ctx ends.
+func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
+	c.Blocks.Dir = c.DataDir
+	node, err := Identify(c.DataDir)
+	if err != nil {
+		return err
+	}
+	id := process.Identity{Node: process.Describe(service, version, c.Process.Zone, node), DataDir: c.DataDir}
+	return lifecycle.Run(ctx, func(g *lifecycle.Group) error {
+		p, err := process.Start(g, c.Process, id)
+		if err != nil {
+			return err
+		}
+		if err := p.AwaitControl(ctx); err != nil {
+			return err
+		}
+		clock := register.NewClock(register.NewNode(), time.Now)
+		rows := metaapi.NewClient(p.Conn, process.Rings{Mirror: p.Mirror}, clock, metaapi.Options{})
+		s, err := New(c.Blocks, Deps{
+			Server: p.Conn, Control: p.Mirror,
+			Verifier: record.NewVerifier(rows, time.Now), Telemetry: p.Telemetry,
+		})
+		if err != nil {
+			return err
+		}
+		stopped := make(chan struct{})
+		g.Go("blocks", func(ctx context.Context) error {
+			defer close(stopped)
+			return s.Run(ctx)
+		})
+		select {
+		case <-s.Ready():
+		case <-stopped: // the group has its error
+			return nil
+		}
+		return p.Announce(g, id)
+	})
+}

@@ -1,0 +1,105 @@
+// Package datadir is the identity of a node's data directory: which service it
+// belongs to, in which format, and the node's id. The directory makes the node
+// what it is: an empty one is a new node.
+//
+// The file node-id holds two lines: "hangar SERVICE FORMAT" and the id in hex.
+package datadir
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"hangar/shared/fault"
+	"hangar/shared/object"
+)
+
+const (
+	// format is written to new directories; a higher one is refused.
+	format   = 1
+	product  = "hangar"
+	idFile   = "node-id"
+	maxBytes = 256 // of an id file that is believed
+)
+
+// Open returns the id of the node that lives in path. A new or empty directory
+// becomes a node of service with a new id, durably. content names what only a
+// directory that once had an id holds: with it, but without an id, the
+// directory is refused. Errors, which name the directory: Invalid (another
+// service's, of a newer version, or without its id), Denied, Corrupt.
+func Open(path, service, content string) (object.NodeID, error) {
+	if path == "" {
+		return object.NodeID{}, fault.New(fault.Invalid, "no data directory is set")
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return object.NodeID{}, fault.Wrap(fault.Denied, err, "data directory")
+	}
+	file := filepath.Join(path, idFile)
+	_, err := os.Stat(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(filepath.Join(path, content)); err == nil {
+			return object.NodeID{}, fault.New(fault.Invalid,
+				"%s holds %s but no %s: restore the file, or start with an empty directory", path, content, idFile)
+		}
+		err = create(path, service)
+	}
+	if err != nil {
+		return object.NodeID{}, fault.Wrap(fault.Denied, err, "cannot write in %s", path)
+	}
+	st, err := os.Stat(file)
+	if err == nil && (!st.Mode().IsRegular() || st.Size() > maxBytes) {
+		return object.NodeID{}, fault.New(fault.Corrupt, "%s does not name a node", file)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return object.NodeID{}, fault.Wrap(fault.Denied, err, "cannot read %s", file)
+	}
+	id, err := parse(string(text), service)
+	if err != nil {
+		return object.NodeID{}, fmt.Errorf("data directory %s: %w", path, err)
+	}
+	return id, nil
+}
+
+// parse reads an id file.
+func parse(text, service string) (object.NodeID, error) {
+	first, rest, _ := strings.Cut(text, "\n")
+	var name, owner string
+	var version int
+	if n, err := fmt.Sscanf(first, "%s %s %d", &name, &owner, &version); n != 3 || err != nil || name != product || version < 1 {
+		return object.NodeID{}, fault.New(fault.Corrupt, "%s does not name a node", idFile)
+	}
+	switch {
+	case owner != service:
+		return object.NodeID{}, fault.New(fault.Invalid, "it belongs to the %s service, not to %s", owner, service)
+	case version > format:
+		return object.NodeID{}, fault.New(fault.Invalid, "its format %d is newer than this program, which knows %d", version, format)
+	}
+	id, err := object.ParseNodeID(strings.TrimSuffix(rest, "\n"))
+	return id, fault.Wrap(fault.Corrupt, err, "%s", idFile)
+}
+
+// create writes a new id, unless another process does so first: a link, unlike
+// a rename, never replaces a file.
+func create(path, service string) error {
+	f, err := os.CreateTemp(path, "."+idFile+"-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = fmt.Fprintf(f, "%s %s %d\n%s\n", product, service, format, object.NewNodeID())
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), filepath.Join(path, idFile)); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
