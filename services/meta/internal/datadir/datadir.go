@@ -101,7 +101,7 @@ func (d Dir) create() (err error) {
 	if err != nil {
 		return fault.Wrap(fault.Denied, err, "cannot write in the data directory")
 	}
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }() // best effort: the id is its other name
 	_, err = fmt.Fprintf(f, "%s %s %d\n%s\n", product, service, format, object.NewNodeID())
 	err = errors.Join(err, f.Sync(), f.Close())
 	// A link, unlike a rename, never replaces the id another process has made.

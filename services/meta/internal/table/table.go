@@ -157,7 +157,7 @@ func (t *Table) Handle(ctx context.Context, key metaapi.RowKey, q register.Reque
 		return register.Reply{}, err
 	}
 	defer t.leave()
-	if key.Key == "" || len(key.Key) > 2*object.MaxKeyBytes || len(key.Sub) > object.MaxKeyBytes {
+	if key.Key == "" || len(key.Key) > object.MaxKeyBytes || len(key.Sub) > object.MaxKeyBytes {
 		return register.Reply{}, fault.New(fault.Invalid, "row of key %d and sub %d bytes", len(key.Key), len(key.Sub))
 	}
 	if fence := t.fence.Load(); q.Epoch < fence {

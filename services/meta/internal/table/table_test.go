@@ -409,6 +409,10 @@ func TestDiskFull(t *testing.T) {
 	if _, err := n.Handle(ctx, objectKey("a"), register.Request{Kind: register.Read, Epoch: 9}); !fault.Is(err, fault.Internal) || n.Epoch() != 0 {
 		t.Errorf("an adoption that is not durable: %v, epoch %d", err, n.Epoch())
 	}
+	scan := metaapi.ScanRequest{Epoch: 9, Table: metaapi.Objects, Bucket: bucket, Limit: 1, MaxBytes: 1}
+	if _, err := n.Scan(ctx, scan); !fault.Is(err, fault.Internal) || n.Epoch() != 0 {
+		t.Errorf("a scan whose adoption is not durable: %v, epoch %d", err, n.Epoch())
+	}
 	f.broken.Store(false)
 	write.Epoch = 9
 	if r := n.handle(t, objectKey("a"), write); r.Code != register.Done || n.Epoch() != 9 {

@@ -49,8 +49,11 @@ func verify(s kv.Store, bits uint8) error {
 			}
 			if row.BodyApart() {
 				body, found, err := r.Get(record.BodyKey(rk))
-				if err != nil || !found || len(body) != row.BodyBytes {
-					return fmt.Errorf("row %+v has %d of %d bytes of body, %v", key, len(body), row.BodyBytes, err)
+				if err != nil {
+					return err
+				}
+				if !found || len(body) != row.BodyBytes {
+					return fmt.Errorf("row %+v has %d of %d bytes of body", key, len(body), row.BodyBytes)
 				}
 				want[string(record.BodyKey(rk))] = nil
 			}
