@@ -19,7 +19,7 @@ const (
 	// minCompressBytes is the least content that is worth trying.
 	minCompressBytes = 512
 	// sampleBytes and samples say how much of a block the probe looks at.
-	sampleBytes = 4 << 10
+	sampleBytes = 2 << 10
 	samples     = 4
 	// hopeful is the estimate (see compress.Estimate) from which a try pays.
 	hopeful = 0.1
@@ -44,6 +44,8 @@ func New(buffers *Buffers, concurrency int) (*Codec, error) {
 		zstd.WithEncoderLevel(zstd.SpeedFastest),
 		zstd.WithEncoderConcurrency(concurrency),
 		zstd.WithWindowSize(windowBytes),
+		// Digits and base64 shrink by entropy alone.
+		zstd.WithAllLitEntropyCompression(true),
 		zstd.WithEncoderCRC(false), // the block's own hash is stronger
 	)
 	if err != nil {
