@@ -82,6 +82,7 @@ func TestExchanges(t *testing.T) {
 		if got := c.net.Calls() - before; got != want {
 			t.Errorf("%s took %d exchanges, want %d", what, got, want)
 		}
+		c.net.Settle()
 	}
 	count(1, "put", func() error { _, err := c.client.Put(ctx, key("k"), val("one")); return err })
 	count(1, "get", func() error { _, err := c.client.Get(ctx, key("k")); return err })
@@ -183,70 +184,84 @@ func TestWaitsForTheLayout(t *testing.T) {
 	}
 }
 
-// Rows that only reached a minority, in whatever way, are read and listed the
-// same by everybody from then on.
+// Whatever writes reached some of their replicas only: completed ones are
+// listed, and once every row was committed the listings agree with the reads.
 func TestListingAgreesWithReads(t *testing.T) {
 	for seed := range uint64(30) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		c := newCluster(t, 3, 5)
-		live := map[string]bool{} // completed, by key
-		maybe := map[string]bool{}
-		for i := range 60 {
-			k := fmt.Sprintf("d%d/%02d", rng.IntN(4), rng.IntN(12))
-			var v *metaapi.Value
-			if rng.IntN(3) > 0 {
-				v = val(fmt.Sprint(i))
-			}
-			part := layout.OfRow(bucket, k, layout.DefaultBits)
-			set := c.rings.Ring().Sets(part)[0]
-			tag := register.Tag{Time: time.Now().UnixMicro() + int64(i), Node: 99}
-			q := register.Request{Kind: register.Apply, Epoch: 1, Row: register.Row{Tag: tag, Op: tag, Value: v}}
-			n := 1 + rng.IntN(3)
-			for _, j := range rng.Perm(3)[:n] {
-				if _, err := c.replicas[set[j]].Handle(context.Background(), key(k), q); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if n > 1 {
-				live[k] = v != nil
-				delete(maybe, k)
-			} else {
-				maybe[k] = true
-			}
-		}
-		var flat []string
-		for _, e := range scanAll(t, c.client, metaapi.Range{Limit: 1 + rng.IntN(9)}) {
-			flat = append(flat, e.Key)
-		}
-		var folded []string
-		for _, e := range scanAll(t, c.client, metaapi.Range{Delimiter: "/", Limit: 1 + rng.IntN(3)}) {
-			folded = append(folded, e.Key)
-		}
-		for k, alive := range live {
-			if !maybe[k] && slices.Contains(flat, k) != alive {
+		sure := scatter(t, c, rng)
+		listed := keysOf(scanAll(t, c.client, metaapi.Range{Limit: 1 + rng.IntN(9)}))
+		folded := keysOf(scanAll(t, c.client, metaapi.Range{Delimiter: "/", Limit: 1 + rng.IntN(3)}))
+		for k, alive := range sure {
+			if slices.Contains(listed, k) != alive {
 				t.Fatalf("seed %d: %s listed: %v, alive: %v", seed, k, !alive, alive)
 			}
+			if alive && !slices.Contains(folded, k[:3]) {
+				t.Fatalf("seed %d: %s not listed as a prefix", seed, k)
+			}
 		}
-		var wantFolded []string
+		var wantListed, wantFolded []string
 		for d := range 4 {
 			for i := range 12 {
 				k := fmt.Sprintf("d%d/%02d", d, i)
+				if err := c.client.Recommit(context.Background(), key(k)); err != nil {
+					t.Fatal(err)
+				}
 				row, err := c.client.Get(context.Background(), key(k))
 				if err != nil {
 					t.Fatal(err)
 				}
-				if slices.Contains(flat, k) != (row.Value != nil) {
-					t.Fatalf("seed %d: %s listed and read differ", seed, k)
+				if row.Value == nil {
+					continue
 				}
-				if p := k[:3]; row.Value != nil && !slices.Contains(wantFolded, p) {
-					wantFolded = append(wantFolded, p)
+				wantListed = append(wantListed, k)
+				if !slices.Contains(wantFolded, k[:3]) {
+					wantFolded = append(wantFolded, k[:3])
 				}
 			}
 		}
-		if !slices.Equal(folded, wantFolded) {
-			t.Fatalf("seed %d: folded %q, want %q", seed, folded, wantFolded)
+		listed = keysOf(scanAll(t, c.client, metaapi.Range{Limit: 1 + rng.IntN(9)}))
+		folded = keysOf(scanAll(t, c.client, metaapi.Range{Delimiter: "/", Limit: 1 + rng.IntN(3)}))
+		if !slices.Equal(listed, wantListed) || !slices.Equal(folded, wantFolded) {
+			t.Fatalf("seed %d: listed %q and %q, want %q and %q", seed, listed, folded, wantListed, wantFolded)
 		}
 	}
+}
+
+// scatter sends writes to some replicas of their rows, and returns the rows
+// whose state is sure: the last write was complete.
+func scatter(t *testing.T, c *cluster, rng *rand.Rand) map[string]bool {
+	t.Helper()
+	sure := map[string]bool{}
+	for i := range 60 {
+		k := fmt.Sprintf("d%d/%02d", rng.IntN(4), rng.IntN(12))
+		var v *metaapi.Value
+		if rng.IntN(3) > 0 {
+			v = val(fmt.Sprint(i))
+		}
+		set := c.rings.Ring().Sets(layout.OfRow(bucket, k, layout.DefaultBits))[0]
+		tag := register.Tag{Time: 1000 + int64(i), Node: 99}
+		q := register.Request{Kind: register.Apply, Epoch: 1, Row: register.Row{Tag: tag, Op: tag, Value: v}}
+		n := 1 + rng.IntN(3)
+		for _, j := range rng.Perm(3)[:n] {
+			if _, err := c.replicas[set[j]].Handle(context.Background(), key(k), q); err != nil {
+				t.Fatal(err)
+			}
+		}
+		delete(sure, k)
+		if n > 1 {
+			sure[k] = v != nil
+		}
+	}
+	return sure
+}
+
+func keysOf(entries []metaapi.Entry) (keys []string) {
+	for _, e := range entries {
+		keys = append(keys, e.Key)
+	}
+	return keys
 }
 
 func scanAll(t *testing.T, rows metaapi.Rows, r metaapi.Range) (all []metaapi.Entry) {

@@ -52,7 +52,7 @@ func (c *Client) askNodes(ctx context.Context, parts func(*placement) []layout.P
 			if last == nil {
 				last = err
 			}
-			return fault.Wrap(fault.KindOf(err), last, "asking the metadata nodes")
+			return fault.Wrap(fault.KindOf(err), last, "the metadata nodes did not answer in time")
 		}
 		p := c.place()
 		if len(p.slots) == 0 {
@@ -82,6 +82,8 @@ func (c *Client) askNodes(ctx context.Context, parts func(*placement) []layout.P
 			last = gone.err
 			c.shun(gone.node)
 			lost[gone.node] = true
+		case ctx.Err() != nil:
+			last = err
 		default:
 			return err
 		}

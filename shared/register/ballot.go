@@ -47,8 +47,8 @@ func (c *Coordinator) onPrepare(over bool) Effect {
 	}
 	needsBase := c.intent != put
 	if !over {
-		if c.sent && !mine && !dead {
-			return Effect{} // every further answer may decide it
+		if c.sent && !mine && !dead && !c.undecidable() {
+			return Effect{} // a further answer may decide it
 		}
 		if !mine && needsBase && !(committed && whole) {
 			return c.straggler()
@@ -60,7 +60,7 @@ func (c *Coordinator) onPrepare(over bool) Effect {
 	case mine:
 		c.mine = true
 		return c.carry(recommitting, Row{Tag: c.ballot, Op: row.Op, Value: c.value})
-	case c.sent && !dead && c.heard&^c.mute == 1<<c.cfg.Members-1:
+	case c.sent && !dead && (c.undecidable() || c.heard&^c.mute == 1<<c.cfg.Members-1):
 		return c.finish(Indeterminate, Row{})
 	case c.sent && !dead:
 		return c.lost()
@@ -118,14 +118,28 @@ func (c *Coordinator) write() Effect {
 // The question is open to one epoch besides that of the first Apply: with more
 // in between, members may have come and gone that held it.
 func (c *Coordinator) dead() bool {
-	if c.cfg.Epoch > c.first+1 {
-		return false
-	}
-	var unseen Set
+	_, unseen := c.witnesses()
+	return c.cfg.Epoch <= c.first+1 && c.cfg.dead(unseen)
+}
+
+// undecidable reports whether no answer that is still missing could make the
+// own operation dead: what has seen it once has seen it for ever.
+func (c *Coordinator) undecidable() bool {
+	seen, _ := c.witnesses()
+	return c.cfg.Epoch > c.first+1 || !c.cfg.dead(^seen)
+}
+
+// witnesses are the members that promised and that have, and have not, seen
+// the own operation.
+func (c *Coordinator) witnesses() (seen, unseen Set) {
 	for i := range c.replies {
-		if r := &c.replies[i]; r.Code == Promised && !r.Seen {
+		switch r := &c.replies[i]; {
+		case r.Code != Promised:
+		case r.Seen:
+			seen |= 1 << i
+		default:
 			unseen |= 1 << i
 		}
 	}
-	return c.cfg.dead(unseen)
+	return seen, unseen
 }

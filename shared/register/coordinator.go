@@ -390,7 +390,8 @@ func (c *Coordinator) progress(over bool) Effect {
 func (c *Coordinator) onApply(over bool) Effect {
 	done := c.answered(Done)
 	if !c.cfg.quorum(done) {
-		if over || c.cfg.blocked(c.heard&^done) {
+		untouched := c.firstApply() && c.heard == c.idle // then all count
+		if over || c.cfg.blocked(c.heard&^done) && !untouched {
 			return c.lost()
 		}
 		return Effect{}
@@ -439,13 +440,21 @@ func (c *Coordinator) straggler() Effect {
 	return Effect{Do: Wait, Round: c.round, Within: c.timing.Straggler}
 }
 
+// firstApply reports whether the round carries the only Apply of the own
+// operation so far.
+func (c *Coordinator) firstApply() bool {
+	return (c.phase == writing || c.phase == applying) && c.applies == 1
+}
+
 // lost gives up a round and plans the next.
 func (c *Coordinator) lost() Effect {
-	own := c.phase == writing || c.phase == applying
-	if own && c.applies == 1 && c.idle.Len() == c.cfg.Members {
+	if c.firstApply() && c.idle.Len() == c.cfg.Members {
 		c.sent, c.applies = false, 0 // no member took the only Apply there was
 	}
-	if !c.sent && c.cfg.blocked(c.refusing) {
+	if c.cfg.blocked(c.refusing) {
+		if c.sent {
+			return c.finish(Indeterminate, Row{})
+		}
 		return c.finish(Rejected, Row{})
 	}
 	c.tries++

@@ -20,6 +20,7 @@ type Network struct {
 	cut      map[object.NodeID]bool                   // guarded by mu
 	loss     float64                                  // guarded by mu
 	calls    int                                      // guarded by mu
+	running  sync.WaitGroup                           // handlers
 }
 
 // NewNetwork returns a network without nodes.
@@ -47,6 +48,9 @@ func (n *Network) Calls() int {
 	defer n.mu.Unlock()
 	return n.calls
 }
+
+// Settle waits until no request is on its way.
+func (n *Network) Settle() { n.running.Wait() }
 
 // server is the rpc.Server of one node.
 type server struct {
@@ -102,12 +106,14 @@ func (n *Network) Gather(ctx context.Context, t rpc.Target, m rpc.Message, each 
 		if h == nil || !there {
 			continue
 		}
-		go func() {
+		n.running.Go(func() {
+			ctx, cancel := detach(ctx)
+			defer cancel()
 			answer, err := h(ctx, m)
 			if back {
 				answers <- rpc.Answer{From: node, Message: answer, Err: err}
 			}
-		}()
+		})
 	}
 	for range t.Nodes {
 		select {
@@ -120,6 +126,16 @@ func (n *Network) Gather(ctx context.Context, t rpc.Target, m rpc.Message, each 
 		}
 	}
 	return nil
+}
+
+// detach keeps the deadline of the caller, who cannot call a request back.
+func detach(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	ctx = context.WithoutCancel(ctx)
+	if !ok {
+		return ctx, func() {}
+	}
+	return context.WithDeadline(ctx, deadline)
 }
 
 // Call implements rpc.Caller.

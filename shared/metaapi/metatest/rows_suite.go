@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
-	"github.com/google/go-cmp/cmp"
-
+	"hangar/shared/fault"
 	"hangar/shared/metaapi"
 	"hangar/shared/object"
 )
@@ -150,10 +152,9 @@ func testUpdateRaces(t *testing.T, rows metaapi.Rows) {
 	const writers, each = 4, 5
 	k := objectKey("counter")
 	var wg sync.WaitGroup
+	var unsure atomic.Int64
 	for range writers {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			for range each {
 				_, err := rows.Update(context.Background(), k, func(cur metaapi.Row) (*metaapi.Value, error) {
 					n := 0
@@ -162,32 +163,42 @@ func testUpdateRaces(t *testing.T, rows metaapi.Rows) {
 					}
 					return value(strings.Repeat("x", n+1), ""), nil
 				})
-				if err != nil {
+				switch {
+				case fault.Is(err, fault.Indeterminate):
+					unsure.Add(1)
+				case err != nil:
 					t.Errorf("Update: %v", err)
-					return
 				}
 			}
-		}()
+		})
 	}
 	wg.Wait()
-	if got := mustGet(t, rows, k); !t.Failed() && len(got.Value.Head) != writers*each {
-		t.Fatalf("%d increments counted, want %d", len(got.Value.Head), writers*each)
+	got := 0
+	if row := mustGet(t, rows, k); row.Value != nil {
+		got = len(row.Value.Head)
+	}
+	if maybe := int(unsure.Load()); !t.Failed() && (got > writers*each || got < writers*each-maybe) {
+		t.Fatalf("%d increments counted, want %d, of which %d are unsure", got, writers*each, maybe)
 	}
 }
 
+// What a write replaced is reported; replicas that lag may add what is older.
 func testReplaced(t *testing.T, rows metaapi.Rows) {
 	k := objectKey("k")
-	want := func(w metaapi.Written, heads ...string) {
+	want := func(w metaapi.Written, head string, older ...string) {
 		t.Helper()
-		var got []string
+		found := head == ""
 		for _, h := range w.Replaced {
-			got = append(got, string(h))
+			found = found || string(h) == head
+			if string(h) != head && !slices.Contains(older, string(h)) {
+				t.Fatalf("%q was replaced, want %q", h, head)
+			}
 		}
-		if diff := cmp.Diff(heads, got); diff != "" {
-			t.Fatalf("replaced heads (-want +got):\n%s", diff)
+		if !found {
+			t.Fatalf("%q were replaced, want %q among them", w.Replaced, head)
 		}
 	}
-	want(mustPut(t, rows, k, value("1", "")))
+	want(mustPut(t, rows, k, value("1", "")), "")
 	want(mustPut(t, rows, k, value("2", "")), "1")
 	w, err := rows.Update(context.Background(), k, func(metaapi.Row) (*metaapi.Value, error) {
 		return value("3", ""), nil
@@ -195,9 +206,9 @@ func testReplaced(t *testing.T, rows metaapi.Rows) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want(w, "2")
-	want(mustPut(t, rows, k, nil), "3")
-	want(mustPut(t, rows, k, value("4", "")))
+	want(w, "2", "1")
+	want(mustPut(t, rows, k, nil), "3", "1", "2")
+	want(mustPut(t, rows, k, value("4", "")), "", "1", "2", "3")
 }
 
 func testCanceled(t *testing.T, rows metaapi.Rows) {
@@ -222,8 +233,19 @@ func testCounters(t *testing.T, rows metaapi.Rows) {
 	mustPut(t, rows, objectKey("k1"), nil)
 	mustPut(t, rows, metaapi.RowKey{Table: metaapi.Uploads, Bucket: suiteBucket, Key: "k"}, value("h", "1"))
 	mustPut(t, rows, metaapi.RowKey{Table: metaapi.Objects, Key: "k"}, value("h", "1"))
-	got, err := rows.Counters(context.Background(), metaapi.Objects, suiteBucket)
-	if want := (metaapi.Counters{Count: 19, Bytes: 18*5 + 1}); err != nil || got != want {
-		t.Fatalf("got %+v, %v, want %+v", got, err, want)
+	want := metaapi.Counters{Count: 19, Bytes: 18*5 + 1}
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		got, err := rows.Counters(context.Background(), metaapi.Objects, suiteBucket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got == want {
+			return
+		}
+		if time.Now().After(deadline) { // they follow the writes, but not at once
+			t.Fatalf("counters stay %+v, want %+v", got, want)
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
