@@ -93,7 +93,7 @@ func (g *Gateway) Addr() net.Addr { return g.addr }
 // Run serves until ctx ends, then lets requests under way finish within the
 // configured grace. It may be called once.
 func (g *Gateway) Run(ctx context.Context) error {
-	ln, err := g.listen(ctx)
+	ln, conf, err := g.listen(ctx)
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		Observe: seen.observe,
 	})
 	server := httpd.New(httpd.Config{
-		MaxRequests: g.cfg.MaxRequests, StallTimeout: g.cfg.StallTimeout, Grace: g.cfg.Grace,
+		MaxRequests: g.cfg.MaxRequests, StallTimeout: g.cfg.StallTimeout, Grace: g.cfg.Grace, TLS: conf,
 	}, api, log)
 	seen.track(server.Active)
 	g.deps.Telemetry.Health.Register("s3", g.check)
@@ -138,21 +138,17 @@ func (g *Gateway) check(context.Context) error {
 	return nil
 }
 
-func (g *Gateway) listen(ctx context.Context) (net.Listener, error) {
-	var conf *tls.Config
+func (g *Gateway) listen(ctx context.Context) (ln net.Listener, conf *tls.Config, err error) {
 	if g.cfg.TLSCert != "" {
 		pair, err := tls.LoadX509KeyPair(g.cfg.TLSCert, g.cfg.TLSKey)
 		if err != nil {
-			return nil, fmt.Errorf("HANGAR_TLS_CERT, HANGAR_TLS_KEY: %w", err)
+			return nil, nil, fmt.Errorf("HANGAR_TLS_CERT, HANGAR_TLS_KEY: %w", err)
 		}
 		conf = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	}
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", g.cfg.S3Addr)
+	ln, err = new(net.ListenConfig).Listen(ctx, "tcp", g.cfg.S3Addr)
 	if err != nil {
-		return nil, fmt.Errorf("HANGAR_S3_ADDR: %w", err)
+		return nil, nil, fmt.Errorf("HANGAR_S3_ADDR: %w", err)
 	}
-	if conf != nil {
-		ln = tls.NewListener(ln, conf)
-	}
-	return ln, nil
+	return ln, conf, nil
 }

@@ -49,15 +49,15 @@ func (b *Body) Read(p []byte) (int, error) {
 // Count is how many bytes have been read.
 func (b *Body) Count() int64 { return b.got }
 
-// drain reads away up to limit bytes within wait and reports whether the body
-// has ended, so that the connection can carry another request.
-func (b *Body) drain(limit int64, wait time.Duration) bool {
-	if b.err == nil && b.want >= 0 && b.want-b.got > limit {
-		return false
+// left is how much of the body is unread; -1 when nobody knows.
+func (b *Body) left() int64 {
+	switch {
+	case b == nil || errors.Is(b.err, io.EOF):
+		return 0
+	case b.want < 0 || b.err != nil:
+		return -1
 	}
-	b.deadline.until = time.Now().Add(wait)
-	_, err := io.CopyN(io.Discard, b, limit+1)
-	return errors.Is(err, io.EOF) && errors.Is(b.err, io.EOF)
+	return b.want - b.got
 }
 
 // deadline moves a connection's deadlines along while bytes flow. Moving one
@@ -65,8 +65,6 @@ func (b *Body) drain(limit int64, wait time.Duration) bool {
 type deadline struct {
 	conn  net.Conn
 	stall time.Duration
-	// until, when set, is the last moment for reads whatever flows.
-	until time.Time
 	armed time.Time
 }
 
@@ -92,9 +90,5 @@ func (d *deadline) next() (time.Time, bool) {
 		return time.Time{}, false
 	}
 	d.armed = now
-	at := now.Add(d.stall)
-	if !d.until.IsZero() && d.until.Before(at) {
-		at = d.until
-	}
-	return at, true
+	return now.Add(d.stall), true
 }

@@ -8,6 +8,7 @@ package httpd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"time"
@@ -95,9 +96,8 @@ type Config struct {
 	StallTimeout time.Duration
 	// IdleTimeout closes kept-alive connections.
 	IdleTimeout time.Duration
-	// DrainBytes is how much of a body that nobody wanted is read, so that the
-	// client sees the answer instead of a reset connection.
-	DrainBytes int64
+	// TLS, when set, is what connections speak.
+	TLS *tls.Config
 	// Grace is how long a stopping server waits for requests under way.
 	Grace time.Duration
 }
@@ -109,7 +109,6 @@ func (c Config) withDefaults() Config {
 	def(&c.HeaderTimeout, 30*time.Second)
 	def(&c.StallTimeout, 60*time.Second)
 	def(&c.IdleTimeout, 3*time.Minute)
-	def(&c.DrainBytes, 32<<20)
 	def(&c.Grace, 20*time.Second)
 	return c
 }

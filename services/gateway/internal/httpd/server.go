@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -11,14 +12,14 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 )
 
-// drainTime is how long draining one unwanted body may take altogether.
-const drainTime = 10 * time.Second
+// keepBytes is how much of an unread body fasthttp reads away to keep the
+// connection.
+const keepBytes = 256 << 10
 
 // Server serves one API on one listener.
 type Server struct {
@@ -95,6 +96,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	s.base = base
+	ln = listener{ln}
+	if s.cfg.TLS != nil {
+		ln = tls.NewListener(ln, s.cfg.TLS)
+	}
 	failed := make(chan error, 1)
 	go func() { failed <- s.app.Listener(ln) }()
 	select {
@@ -173,10 +178,11 @@ func (s *Server) attachBody(c *fasthttp.RequestCtx, r *Request) {
 }
 
 // finish sees to what is left of the request's body, then writes the response.
-// A client that is still sending may never look at an answer, and bytes left
-// unread must not be taken for the next request.
+// Bytes left unread must not be taken for the next request, and a client that
+// is still sending must get to see the answer.
 func (s *Server) finish(c *fasthttp.RequestCtx, r *Request, resp *Response) {
-	if r.Body != nil && !r.Body.drain(s.cfg.DrainBytes, min(drainTime, s.cfg.StallTimeout)) {
+	if left := r.Body.left(); left < 0 || left > keepBytes {
+		closeGently(c.Conn(), true)
 		c.SetConnectionClose()
 	}
 	s.write(c, r, resp)
@@ -221,6 +227,8 @@ func (r *Response) close() {
 func (s *Server) expect(c *fasthttp.RequestCtx) int {
 	r := newRequest(c)
 	if resp := s.handler.Expect(s.base, r); resp != nil {
+		// Some clients ask and do not wait.
+		closeGently(c.Conn(), true)
 		s.write(c, r, resp)
 		return resp.Status
 	}
@@ -240,42 +248,4 @@ func (s *Server) refuse(c *fasthttp.RequestCtx, err error) {
 	c.Request.Reset()
 	r := newRequest(c)
 	s.write(c, r, s.handler.Fail(r, p))
-}
-
-// connTable knows the open connections, so that a stopping server can close
-// those that fasthttp would wait for or leave open.
-type connTable struct {
-	mu sync.Mutex
-	// used says whether a connection has sent a request. Guarded by mu.
-	used map[net.Conn]bool
-}
-
-func (t *connTable) note(c net.Conn, state fasthttp.ConnState) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch state {
-	case fasthttp.StateNew:
-		if t.used == nil {
-			t.used = make(map[net.Conn]bool)
-		}
-		t.used[c] = false
-	case fasthttp.StateClosed, fasthttp.StateHijacked:
-		delete(t.used, c)
-	case fasthttp.StateActive:
-		t.used[c] = true
-	}
-}
-
-func (t *connTable) closeUnused() { t.close(func(used bool) bool { return !used }) }
-
-func (t *connTable) closeAll() { t.close(func(bool) bool { return true }) }
-
-func (t *connTable) close(which func(used bool) bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for c, used := range t.used {
-		if which(used) {
-			c.Close()
-		}
-	}
 }

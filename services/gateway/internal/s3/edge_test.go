@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -200,6 +201,9 @@ func (e *edge) signed(k control.Key, method, target string, body []byte, header 
 	const unsigned = "UNSIGNED-PAYLOAD"
 	r.Header.Set("X-Amz-Content-Sha256", unsigned)
 	for i := 0; i < len(header); i += 2 {
+		if strings.EqualFold(header[i], "X-Amz-Content-Sha256") {
+			r.Header.Del(header[i])
+		}
 		r.Header.Add(header[i], header[i+1])
 	}
 	signer := v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })

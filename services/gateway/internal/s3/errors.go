@@ -68,16 +68,17 @@ var sentinels = []struct {
 	{sigv4.ErrInvalidURI, invalidURI},
 	{sigv4.ErrNotImplemented, notImplemented},
 
+	{httpd.ErrBodyTimeout, requestTimeout}, // before what it leads to
+	{httpd.ErrTruncated, incompleteBody},
 	{content.ErrIncompleteBody, incompleteBody},
 	{content.ErrBadDigest, badDigest},
 	{content.ErrInvalidDigest, code{"InvalidDigest", http.StatusBadRequest, "The Content-MD5 you specified is not valid."}},
 	{content.ErrSHA256Mismatch, code{"XAmzContentSHA256Mismatch", http.StatusBadRequest, "The provided 'x-amz-content-sha256' header does not match what was computed."}},
 	{content.ErrMissingContentLength, missingContentLength},
+	{content.ErrRequestTimeout, requestTimeout},
 	{content.ErrEntityTooLarge, entityTooLarge},
 	{content.ErrMalformedTrailer, code{"MalformedTrailerError", http.StatusBadRequest, "The request contained trailing data that was not well-formed or did not conform to our published schema."}},
 	{content.ErrInvalidRequest, invalidRequest},
-	{httpd.ErrBodyTimeout, requestTimeout},
-	{httpd.ErrTruncated, incompleteBody},
 
 	{access.ErrNoSuchBucket, code{"NoSuchBucket", http.StatusNotFound, "The specified bucket does not exist."}},
 	{access.ErrBucketBusy, operationAborted},
