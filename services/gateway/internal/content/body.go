@@ -124,16 +124,16 @@ func (b *Body) Read(p []byte) (int, error) {
 			err = tooLarge()
 		}
 	}
-	switch {
-	case err == nil:
+	if err == nil {
 		return n, nil
-	case err == io.EOF: //nolint:errorlint // only io.EOF itself is a clean end
-		b.err = b.finish()
-		if n > 0 {
-			return n, nil
-		}
-	default:
+	}
+	if err != io.EOF { //nolint:errorlint // only io.EOF itself is a clean end
 		b.err = err
+		return 0, err
+	}
+	b.err = b.finish()
+	if n > 0 {
+		return n, nil
 	}
 	return 0, b.err
 }
