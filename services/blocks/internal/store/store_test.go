@@ -13,6 +13,7 @@ import (
 	"hangar/services/blocks/internal/index"
 	"hangar/services/blocks/internal/segment"
 	"hangar/shared/blockapi"
+	"hangar/shared/blockapi/blockcodec"
 	"hangar/shared/blockapi/blocktest"
 	"hangar/shared/fault"
 	"hangar/shared/kv"
@@ -67,6 +68,7 @@ func (w *world) pass(d time.Duration) { w.clock.Add(int64(d)) }
 func newWorld(t testing.TB, change ...func(*Options)) *world {
 	w := &world{dir: t.TempDir(), verdicts: make(map[blockapi.Owner]blockapi.Verdict)}
 	w.opts = Options{
+		Buffers:  &blockcodec.Buffers{},
 		Grace:    grace,
 		Verifier: w,
 		Clock:    func() time.Duration { return time.Duration(w.clock.Load()) },
