@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -349,6 +350,29 @@ func TestKeyCacheIsBounded(t *testing.T) {
 	if got := k.get("1", "secret", "20260304", testRegion, "s3"); got != deriveKey("secret", "20260304", testRegion, "s3") {
 		t.Error("wrong key")
 	}
+}
+
+// TestConcurrentUse mixes good and bad requests: no verification may see the
+// memory of another.
+func TestConcurrentUse(t *testing.T) {
+	v := testVerifier(testTime)
+	var running sync.WaitGroup
+	for i := range 8 {
+		running.Go(func() {
+			for range 50 {
+				r := plainRequest()
+				r.RawPath = fmt.Sprintf("/bucket/%d", i)
+				testSigner.Sign(r, UnsignedPayload, testTime)
+				if i%2 == 1 {
+					r.RawPath += "x"
+				}
+				if _, err := v.Verify(r); (err == nil) != (i%2 == 0) {
+					t.Errorf("%s: %v", r.RawPath, err)
+				}
+			}
+		})
+	}
+	running.Wait()
 }
 
 func FuzzVerify(f *testing.F) {
