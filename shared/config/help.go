@@ -10,7 +10,9 @@ import (
 func Help(w io.Writer, cfg any) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, f := range Fields(cfg) {
-		fmt.Fprintf(tw, "  %s\t%s%s\n", f.Name, f.Desc, f.notes())
+		if _, err := fmt.Fprintf(tw, "  %s\t%s%s\n", f.Name, f.Desc, f.notes()); err != nil {
+			return err
+		}
 	}
 	return tw.Flush()
 }

@@ -31,15 +31,19 @@ func status(run func(ctx context.Context) error, signals <-chan os.Signal, stder
 			if err == nil {
 				return 0
 			}
-			fmt.Fprintln(stderr, "hangar: "+strings.ReplaceAll(err.Error(), "\n", "; "))
-			return 1
+			return fail(stderr, strings.ReplaceAll(err.Error(), "\n", "; "))
 		case <-signals:
 			if interrupted {
-				fmt.Fprintln(stderr, "hangar: interrupted twice, not waiting for a clean stop")
-				return 1
+				return fail(stderr, "interrupted twice, not waiting for a clean stop")
 			}
 			interrupted = true
 			cancel()
 		}
 	}
+}
+
+func fail(stderr io.Writer, why string) int {
+	// There is nobody left to tell when standard error is gone.
+	_, _ = fmt.Fprintf(stderr, "hangar: %s\n", why)
+	return 1
 }

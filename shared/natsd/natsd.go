@@ -59,7 +59,7 @@ type Options struct {
 	// TLSCert and TLSKey are files and turn on TLS for clients on the socket.
 	// With TLSCA clients must present a certificate signed by it.
 	TLSCert, TLSKey, TLSCA string
-	// Cluster, when set, makes the server one of several.
+	// Cluster, when set, makes the server one of several. It needs Listen.
 	Cluster *Cluster
 	// Logger gets the server's warnings and errors; slog.Default() when nil.
 	Logger *slog.Logger
@@ -164,6 +164,10 @@ func (o Options) server() (*server.Options, error) {
 		opts.TLS, opts.TLSVerify, opts.TLSTimeout = true, tc.Verify, 2
 	}
 	if c := o.Cluster; c != nil {
+		// The embedded server opens its cluster port only after a client port.
+		if o.Listen == "" {
+			return nil, errors.New("nats: a server of a cluster needs an address for clients")
+		}
 		opts.Cluster.Name = c.Name
 		if opts.Cluster.Host, opts.Cluster.Port, err = splitListen(c.Listen); err != nil {
 			return nil, err

@@ -1,6 +1,7 @@
 package natsd_test
 
 import (
+	"context"
 	"net"
 	"os"
 	"path/filepath"
@@ -143,7 +144,9 @@ func TestStartErrors(t *testing.T) {
 		{"bad address", natsd.Options{Dir: t.TempDir(), Listen: "localhost"}, "missing port"},
 		{"bad port", natsd.Options{Dir: t.TempDir(), Listen: "localhost:http"}, "port must be"},
 		{"no certificate", natsd.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0", TLSCert: "no", TLSKey: "no"}, "tls"},
-		{"bad route", natsd.Options{Dir: t.TempDir(), Cluster: &natsd.Cluster{
+		{"cluster without clients", natsd.Options{Dir: t.TempDir(), Cluster: &natsd.Cluster{
+			Name: "c", Listen: "127.0.0.1:0"}}, "needs an address"},
+		{"bad route", natsd.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0", Cluster: &natsd.Cluster{
 			Name: "c", Listen: "127.0.0.1:0", Routes: []string{":"}}}, "route"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -163,4 +166,51 @@ func TestStartErrors(t *testing.T) {
 		t.Fatal("started on a busy port")
 	}
 	start(t, natsd.Options{Dir: dir})
+}
+
+// TestCluster: three servers become one that keeps a key on each.
+func TestCluster(t *testing.T) {
+	var ports []string
+	for range 3 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ports = append(ports, l.Addr().String())
+		l.Close()
+	}
+	var servers []*natsd.Server
+	for i, addr := range ports {
+		servers = append(servers, start(t, natsd.Options{
+			Dir: t.TempDir(), Name: addr, Listen: "127.0.0.1:0",
+			Cluster: &natsd.Cluster{Name: "test", Listen: addr, Routes: []string{
+				"nats-route://" + ports[(i+1)%3], "nats-route://" + ports[(i+2)%3],
+			}},
+		}))
+	}
+	js, err := jetstream.New(connect(t, servers[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	// Calls hang until the cluster has a leader: short attempts.
+	for {
+		attempt, done := context.WithTimeout(ctx, 2*time.Second)
+		_, err = js.CreateOrUpdateKeyValue(attempt, jetstream.KeyValueConfig{Bucket: "test", Replicas: 3})
+		done()
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatal(err)
+		}
+	}
+	kv, err := js.KeyValue(ctx, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.PutString(ctx, "k", "v"); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -68,14 +68,13 @@ func (i *Instance) Serve(ctx context.Context, l net.Listener) error {
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	if err := s.Shutdown(grace); errors.Is(err, context.DeadlineExceeded) {
+	err := s.Shutdown(grace)
+	if errors.Is(err, context.DeadlineExceeded) {
 		// A profile may still be running; nobody waits for it.
 		err = s.Close()
-		<-failed
-		return err
-	} else if err != nil {
-		return err
 	}
-	<-failed
-	return nil
+	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
 }
