@@ -234,7 +234,7 @@ func TestMalformed(t *testing.T) {
 		{"short signature", "3" + signature[:60] + "\r\nabc\r\n0\r\n\r\n", forms[0], ErrMalformed},
 		{"long signature", "3" + signature + "0\r\nabc\r\n0\r\n\r\n", forms[0], ErrMalformed},
 		{"something behind", "3\r\nabc\r\n0\r\n\r\nGET / HTTP/1.1\r\n", forms[2], ErrMalformed},
-		{"a second end", "3\r\nabc\r\n0\r\n\r\n0\r\n\r\n", forms[2], ErrMalformed},
+		{"a second end", "3\r\nabc\r\n0\r\n\r\nx0\r\n\r\n", forms[2], ErrMalformed},
 		{"trailer without colon", "3\r\nabc\r\n0\r\nabc\r\n\r\n", forms[2], ErrTrailer},
 		{"trailer without name", "3\r\nabc\r\n0\r\n:abc\r\n\r\n", forms[2], ErrTrailer},
 		{"trailer twice", "3\r\nabc\r\n0\r\na:b\r\nA:c\r\n\r\n", forms[2], ErrTrailer},
