@@ -1,0 +1,148 @@
+package standalone
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"hangar/services/admin"
+	"hangar/services/blocks"
+	"hangar/services/gateway"
+	"hangar/services/meta"
+	"hangar/shared/blockapi/blockrpc"
+	"hangar/shared/control"
+	"hangar/shared/metaapi"
+	"hangar/shared/object"
+	"hangar/shared/process"
+	"hangar/shared/record"
+	"hangar/shared/register"
+	"hangar/shared/rpc"
+)
+
+// conns are the services' connections.
+type conns struct{ meta, blocks, admin, gateway *rpc.Conn }
+
+// services starts everything above the broker: control state first, then
+// storage, then what clients talk to.
+func (s *server) services(ctx context.Context) (admin.Bootstrapped, error) {
+	var made admin.Bootstrapped
+	metaNode, err := meta.Identify(s.c.Meta.Dir)
+	if err != nil {
+		return made, err
+	}
+	blocksNode, err := blocks.Identify(s.c.Blocks.Dir)
+	if err != nil {
+		return made, err
+	}
+	var n conns
+	for _, x := range []struct {
+		name string
+		node object.NodeID
+		into **rpc.Conn
+	}{{"meta", metaNode, &n.meta}, {"blocks", blocksNode, &n.blocks}, {"admin", object.NewNodeID(), &n.admin}, {"gateway", object.NewNodeID(), &n.gateway}} {
+		if *x.into, err = s.connect(ctx, x.name, x.node); err != nil {
+			return made, err
+		}
+	}
+	s.mirror, err = process.Follow(s.g, n.admin, control.MirrorOptions{Log: s.t.Logger, PersistTo: filepath.Join(s.c.Dir, "control.export")})
+	if err != nil {
+		return made, err
+	}
+	clock := register.NewClock(register.NewNode(), time.Now)
+	rings := process.Rings{Mirror: s.mirror}
+	rows := metaapi.NewClient(n.gateway, rings, clock, metaapi.Options{Near: metaNode})
+	adm, made, err := s.admin(ctx, n, rows)
+	if err != nil {
+		return made, err
+	}
+	if err := s.storage(n, rows); err != nil {
+		return made, err
+	}
+	if err := s.gateway(n, rows, rings, adm); err != nil {
+		return made, err
+	}
+	return made, s.run("admin", adm.Run, adm.Ready())
+}
+
+// admin makes the admin service and, at the first start, the cluster.
+func (s *server) admin(ctx context.Context, n conns, rows metaapi.Rows) (*admin.Service, admin.Bootstrapped, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	adm, err := admin.New(ctx, s.c.Admin, admin.Deps{
+		Conn: n.admin, Mirror: s.mirror, Rows: rows, Registry: s.t.Registry, Log: s.t.Logger,
+	})
+	if err != nil {
+		return nil, admin.Bootstrapped{}, err
+	}
+	disk, err := process.Disk(s.c.Dir)
+	if err != nil {
+		return nil, admin.Bootstrapped{}, fmt.Errorf("%s: %w", s.c.Dir, err)
+	}
+	role := func(node object.NodeID, service string) control.Role {
+		return control.Role{Node: node, Service: service, Zone: s.c.Zone, CapacityBytes: disk.TotalBytes}
+	}
+	made, err := adm.Bootstrap(ctx, admin.BootstrapInput{
+		Region: s.c.Region, ReplicationFactor: 1,
+		Roles:     []control.Role{role(n.meta.Node(), "meta"), role(n.blocks.Node(), "blocks")},
+		AccessKey: s.c.AccessKey, SecretKey: s.c.SecretKey, Bucket: s.c.Bucket,
+	})
+	return adm, made, err
+}
+
+// storage starts the nodes that keep data.
+func (s *server) storage(n conns, rows metaapi.Rows) error {
+	m, err := meta.New(s.c.Meta, meta.Deps{Server: n.meta, Control: s.mirror, Telemetry: s.t})
+	if err != nil {
+		return err
+	}
+	if err := s.run("metadata", m.Run, m.Ready()); err != nil {
+		return err
+	}
+	b, err := blocks.New(s.c.Blocks, blocks.Deps{
+		Server: n.blocks, Control: s.mirror, Verifier: record.NewVerifier(rows, time.Now), Telemetry: s.t, Buffers: s.buffers,
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.run("blocks", b.Run, b.Ready()); err != nil {
+		return err
+	}
+	for _, x := range []struct {
+		conn         *rpc.Conn
+		service, dir string
+	}{{n.meta, "meta", s.c.Meta.Dir}, {n.blocks, "blocks", s.c.Blocks.Dir}} {
+		if err := s.register(x.conn, x.service, x.dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *server) gateway(n conns, rows metaapi.Rows, rings process.Rings, adm *admin.Service) error {
+	content, err := blockrpc.NewClient(n.gateway, rings.Blocks, blockrpc.Options{Buffers: s.buffers})
+	if err != nil {
+		return err
+	}
+	s.g.Defer("block client", func(context.Context) error { content.Close(); return nil })
+	gw, err := gateway.New(s.c.Gateway, gateway.Deps{
+		Rows: rows, Blocks: content, Buckets: adm.Buckets(), View: s.mirror.View, Telemetry: s.t,
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.run("gateway", gw.Run, gw.Ready()); err != nil {
+		return err
+	}
+	return s.register(n.gateway, "gateway", "")
+}
+
+// register makes a service visible, as it is when it is a process of its own.
+func (s *server) register(conn *rpc.Conn, service, dir string) error {
+	stop, err := process.Announce(conn, s.mirror, identity(service, s.c.Version, s.c.Zone, conn.Node(), dir))
+	if err != nil {
+		return err
+	}
+	s.g.Defer(service+" presence", func(context.Context) error { return stop() })
+	return nil
+}
