@@ -91,11 +91,23 @@ func (s *Service) giveUp(ctx context.Context, held heldUpload) {
 	}
 }
 
-// removeUpload removes the rows of a held upload, its own last: as long as it
-// is there the rest can be found.
+// removeUpload removes the rows of a held upload. Its own goes after its
+// parts': as long as it is there the rest can be found. A part whose row came
+// between is removed here, one that comes later by its own request, which then
+// finds the upload gone.
 func (s *Service) removeUpload(ctx context.Context, held heldUpload) error {
 	ctx, done := cleanupContext(ctx)
 	defer done()
+	if err := s.removeParts(ctx, held); err != nil {
+		return err
+	}
+	if _, err := s.rows.Put(ctx, record.UploadKey(held.at.Bucket, held.at.Key, held.id), nil); err != nil {
+		return err
+	}
+	return s.removeParts(ctx, held)
+}
+
+func (s *Service) removeParts(ctx context.Context, held heldUpload) error {
 	var failed error
 	var numbers []int
 	for number := range s.parts(ctx, held.at, held.id, 0, MaxListed, &failed) {
@@ -105,15 +117,10 @@ func (s *Service) removeUpload(ctx context.Context, held heldUpload) error {
 		return failed
 	}
 	const beside = 16
-	err := eachOf(ctx, beside, len(numbers), func(ctx context.Context, i int) error {
+	return eachOf(ctx, beside, len(numbers), func(ctx context.Context, i int) error {
 		_, err := s.rows.Put(ctx, record.PartKey(held.at.Bucket, held.at.Key, held.id, numbers[i]), nil)
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	_, err = s.rows.Put(ctx, record.UploadKey(held.at.Bucket, held.at.Key, held.id), nil)
-	return err
 }
 
 // CompleteUpload implements Store.

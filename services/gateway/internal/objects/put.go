@@ -43,22 +43,30 @@ func (s *Service) putSized(ctx context.Context, in PutInput, size int) (Info, er
 	row, room := record.NewInline(record.Metadata(in.Metadata), size)
 	n, ended, err := fill(in.Body, room)
 	if err == nil && !ended {
-		// The body has to say that it is whole.
+		// The body has yet to say that it is whole.
 		var extra [1]byte
-		var m int
-		m, ended, err = fill(in.Body, extra[:])
-		n += m
+		var more int
+		more, _, err = fill(in.Body, extra[:])
+		n += more
 	}
 	if err != nil {
 		return Info{}, err
 	}
-	if n != size || !ended {
-		return Info{}, invalid("the content is not of the %d bytes announced", size)
+	return s.putInline(ctx, in, row, n)
+}
+
+// checkSize holds a body to the size it announced.
+func checkSize(b Body, size int64) error {
+	if want := b.Size(); want >= 0 && want != size {
+		return invalid("the content is not of the %d bytes announced", want)
 	}
-	return s.putInline(ctx, in, row, size)
+	return nil
 }
 
 func (s *Service) putInline(ctx context.Context, in PutInput, row []byte, size int) (Info, error) {
+	if err := checkSize(in.Body, int64(size)); err != nil {
+		return Info{}, err
+	}
 	head, sum, err := s.newHead(in, object.NewVersionID(), int64(size))
 	if err != nil {
 		return Info{}, err
@@ -76,8 +84,8 @@ func (s *Service) putBlocks(ctx context.Context, in PutInput, first *buffer, n i
 	if err := w.writeAll(in.Body, first, n, ended, MaxObjectBytes); err != nil {
 		return Info{}, err
 	}
-	if size := in.Body.Size(); size >= 0 && size != w.size {
-		return Info{}, invalid("the content is not of the %d bytes announced", size)
+	if err := checkSize(in.Body, w.size); err != nil {
+		return Info{}, err
 	}
 	manifest, hashes, err := w.finish(false)
 	if err != nil {

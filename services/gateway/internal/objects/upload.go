@@ -126,8 +126,8 @@ func (s *Service) writePart(ctx context.Context, w *stream, body Body) (record.P
 	if err != nil {
 		return record.PartHead{}, err
 	}
-	if size := body.Size(); size >= 0 && size != part.Manifest.Size {
-		return record.PartHead{}, invalid("the content is not of the %d bytes announced", size)
+	if err := checkSize(body, part.Manifest.Size); err != nil {
+		return record.PartHead{}, err
 	}
 	sum := body.Checksum()
 	part.Checksum, err = storedChecksum(sum)
