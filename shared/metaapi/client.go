@@ -98,10 +98,18 @@ func (c *Client) place() *placement {
 // operation is one run of a Coordinator.
 type operation struct {
 	*Client
-	key  *RowKey
-	co   *register.Coordinator
-	slot *slot
-	err  error // the last that a member gave
+	key      *RowKey
+	co       *register.Coordinator
+	deadline time.Time
+	slot     *slot
+	err      error // the last that a member gave
+
+	// The exchange under way.
+	sent      register.Effect
+	next      register.Effect
+	bodyCame  bool // from the member that was asked for it
+	straggler *time.Timer
+	cancel    context.CancelFunc
 }
 
 // run carries an operation to its end.
@@ -109,21 +117,20 @@ func (c *Client) run(ctx context.Context, key *RowKey, co *register.Coordinator)
 	if err := ctx.Err(); err != nil {
 		return register.Result{}, fault.Wrap(fault.KindOf(err), err, "before anything was sent")
 	}
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, operationTimeout)
-		defer cancel()
+	o := &operation{Client: c, key: key, co: co}
+	var ok bool
+	if o.deadline, ok = ctx.Deadline(); !ok {
+		o.deadline = time.Now().Add(operationTimeout)
 	}
-	o := operation{Client: c, key: key, co: co}
 	e := co.Start(o.locate())
 	for e.Do != register.Finish {
 		switch {
-		case ctx.Err() != nil:
+		case o.over(ctx):
 			e = co.Expire()
 		case e.Do == register.Send:
 			e = o.round(ctx, e)
 		case e.Do == register.Pause:
-			c.pause(ctx, e)
+			o.pause(ctx, e)
 			e = co.Resume(o.locate())
 		default:
 			return register.Result{}, fault.New(fault.Internal, "the coordinator waits for nothing")
@@ -131,6 +138,16 @@ func (c *Client) run(ctx context.Context, key *RowKey, co *register.Coordinator)
 	}
 	res := co.Result()
 	return res, o.outcome(ctx, res)
+}
+
+// over reports whether the caller waits no longer.
+func (o *operation) over(ctx context.Context) bool {
+	return ctx.Err() != nil || !time.Now().Before(o.deadline)
+}
+
+// within bounds ctx by d and by the operation's deadline.
+func (o *operation) within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, min(d, time.Until(o.deadline)))
 }
 
 // locate looks the row up in the ring in force.
@@ -185,14 +202,14 @@ func (c *Client) down() map[object.NodeID]bool {
 // nodeTimeout is how long one node may take for a page or its counters.
 func (c *Client) nodeTimeout() time.Duration { return 2 * c.timing.Round }
 
-func (c *Client) pause(ctx context.Context, e register.Effect) {
-	if e.Epoch > 0 {
-		ctx, cancel := context.WithTimeout(ctx, e.Within)
-		defer cancel()
-		c.rings.Await(ctx, e.Epoch)
+func (o *operation) pause(ctx context.Context, e register.Effect) {
+	if e.Within == 0 {
 		return
 	}
-	if e.Within == 0 {
+	ctx, cancel := o.within(ctx, e.Within)
+	defer cancel()
+	if e.Epoch > 0 {
+		o.rings.Await(ctx, e.Epoch)
 		return
 	}
 	sleep(ctx, rand.N(e.Within))
@@ -222,23 +239,22 @@ func (o *operation) round(ctx context.Context, e register.Effect) register.Effec
 	if err != nil {
 		return o.unsent(e, err)
 	}
-	next, answeredBody, err := o.gather(ctx, e, m)
-	for stayed(err) && fault.Is(err, fault.Unavailable) && ctx.Err() == nil {
+	err = o.gather(ctx, e, m)
+	for stayed(err) && fault.Is(err, fault.Unavailable) && !o.over(ctx) {
 		o.err = err // it did not leave: the same round may be tried again
 		sleep(ctx, resendPause)
-		next, answeredBody, err = o.gather(ctx, e, m)
+		err = o.gather(ctx, e, m)
 	}
-	if next.Do != register.Wait {
-		return next
-	}
-	if stayed(err) {
+	switch {
+	case o.next.Do != register.Wait:
+		return o.next
+	case stayed(err):
 		return o.unsent(e, err)
-	}
-	if e.BodyFrom >= 0 && !answeredBody {
-		o.shun(from.node)
-	}
-	if ctx.Err() != nil {
+	case o.over(ctx):
 		return o.co.Expire()
+	}
+	if e.BodyFrom >= 0 && !o.bodyCame {
+		o.shun(from.node)
 	}
 	return o.co.Timeout(e.Round)
 }
@@ -249,37 +265,41 @@ func stayed(err error) bool {
 	return err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }
 
-// gather is one exchange. err is not nil when nothing was sent or time was up.
-func (o *operation) gather(ctx context.Context, e register.Effect, m rpc.Message) (next register.Effect, body bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, e.Within)
-	defer cancel()
-	var straggler *time.Timer
-	err = o.caller.Gather(ctx, o.slot.target, m, func(a rpc.Answer) bool {
-		i := o.slot.index(a.From)
-		body = body || i == e.BodyFrom
-		next = o.answer(e.Round, i, a)
-		if next.Do == register.Wait && next.Within > 0 {
-			straggler = time.AfterFunc(next.Within, cancel)
-		}
-		return next.Do != register.Wait
-	})
-	if straggler != nil {
-		straggler.Stop()
+// gather is one exchange; o.next is what the coordinator wants after it.
+func (o *operation) gather(ctx context.Context, e register.Effect, m rpc.Message) error {
+	ctx, o.cancel = o.within(ctx, e.Within)
+	defer o.cancel()
+	o.sent, o.next, o.bodyCame, o.straggler = e, register.Effect{}, false, nil
+	err := o.caller.Gather(ctx, o.slot.target, m, o.hear)
+	if o.straggler != nil {
+		o.straggler.Stop()
 	}
-	return next, body, err
+	return err
+}
+
+// hear takes one answer, and reports whether the exchange is over.
+func (o *operation) hear(a rpc.Answer) (done bool) {
+	i := o.slot.index(a.From)
+	o.bodyCame = o.bodyCame || i == o.sent.BodyFrom
+	o.next = o.answer(o.sent.Round, i, a)
+	if o.next.Do == register.Wait && o.next.Within > 0 {
+		o.straggler = time.AfterFunc(o.next.Within, o.cancel)
+	}
+	return o.next.Do != register.Wait
 }
 
 // answer hands in what one member said.
 func (o *operation) answer(round, member int, a rpc.Answer) register.Effect {
-	err := a.Err
-	if err == nil {
-		var reply register.Reply
-		if err = decodeRowReply(a.Message, &reply); err == nil {
-			return o.co.Answer(round, member, &reply)
-		}
+	if a.Err != nil {
+		o.err = a.Err
+		return o.co.Fail(round, member, failure(a.Err))
 	}
-	o.err = err
-	return o.co.Fail(round, member, failure(err))
+	var reply register.Reply
+	if err := decodeRowReply(a.Message, &reply); err != nil {
+		o.err = err
+		return o.co.Fail(round, member, register.Silent)
+	}
+	return o.co.Answer(round, member, &reply)
 }
 
 // failure says what follows for a row from a member's error.
@@ -287,7 +307,7 @@ func failure(err error) register.Failure {
 	switch fault.KindOf(err) {
 	case fault.Unavailable:
 		return register.Absent
-	case fault.Overloaded, fault.StorageFull, fault.Denied, fault.NotImplemented:
+	case fault.Overloaded, fault.StorageFull, fault.Invalid, fault.Denied, fault.NotImplemented:
 		return register.Refusing
 	default:
 		return register.Silent
@@ -309,7 +329,7 @@ func (o *operation) unsent(e register.Effect, err error) register.Effect {
 // outcome turns the end of an operation into an error.
 func (o *operation) outcome(ctx context.Context, res register.Result) error {
 	cause := o.err
-	if ctx.Err() != nil && (cause == nil || !errors.Is(ctx.Err(), context.DeadlineExceeded)) {
+	if errors.Is(ctx.Err(), context.Canceled) {
 		cause = ctx.Err()
 	}
 	switch res.Status {
@@ -329,6 +349,7 @@ func (o *operation) outcome(ctx context.Context, res register.Result) error {
 	}
 }
 
+// lost makes an error of kind k with a cause, if one is known.
 func lost(k fault.Kind, cause error, msg string) error {
 	if cause == nil {
 		return fault.New(k, "%s", msg)

@@ -26,8 +26,11 @@ const (
 // answered Old; one made in a newer epoch is adopted durably before anything
 // else happens. For a Scan that goes for every partition the node holds.
 //
-// Errors: Overloaded, StorageFull and Unavailable mean that nothing happened and nothing
-// will; any other error leaves open whether it did.
+// Rows of partitions that the node does not hold in the request's epoch may be
+// left out of a Scan and of Counters.
+//
+// Errors: Overloaded, StorageFull, Invalid and Unavailable mean that nothing
+// happened and nothing will; any other error leaves open whether it did.
 type Replica interface {
 	// Handle runs one request of the row protocol, atomically per row, and
 	// returns once its effect is on stable storage. A request that comes too
