@@ -350,7 +350,7 @@ func TestDeclined(t *testing.T) {
 	c := newCluster(t, 3, 3)
 	mine := errors.New("mine")
 	_, err := c.client.Update(context.Background(), key("k"), func(metaapi.Row) (*metaapi.Value, error) { return nil, mine })
-	if err != mine {
+	if !errors.Is(err, mine) {
 		t.Fatalf("got %v", err)
 	}
 }

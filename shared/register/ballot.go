@@ -15,7 +15,7 @@ func (c *Coordinator) onRead(over bool) Effect {
 	switch {
 	case agreed && whole:
 		return c.finish(OK, row)
-	case !over && !(agreed && c.heard.Has(c.ask)):
+	case !over && (!agreed || !c.heard.Has(c.ask)):
 		return c.straggler()
 	case whole:
 		return c.carry(repairing, row)
@@ -50,7 +50,7 @@ func (c *Coordinator) onPrepare(over bool) Effect {
 		if c.sent && !mine && !dead && !c.undecidable() {
 			return Effect{} // a further answer may decide it
 		}
-		if !mine && needsBase && !(committed && whole) {
+		if !mine && needsBase && (!committed || !whole) {
 			return c.straggler()
 		}
 	}

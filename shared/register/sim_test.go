@@ -136,10 +136,9 @@ func (s *sim) send(from, to any, deliver func()) {
 	for range copies {
 		s.after(s.delay(), func() {
 			apart := s.cut && !s.quiet && s.side[from] != s.side[to]
-			if apart && !(s.oneWay && s.side[to]) {
-				return
+			if !apart || s.oneWay && s.side[to] {
+				deliver()
 			}
-			deliver()
 		})
 	}
 }
