@@ -89,7 +89,7 @@ func create(path, service string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }() // a leftover does no harm
 	_, err = fmt.Fprintf(f, "%s %s %d\n%s\n", product, service, format, object.NewNodeID())
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err

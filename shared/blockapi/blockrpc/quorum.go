@@ -92,16 +92,14 @@ func (q *quorum) hopeless() bool {
 
 // final reports whether asking the same node again soon is pointless.
 func final(err error) bool {
-	switch {
-	case err == nil:
-		return false
-	default:
-		switch fault.KindOf(err) {
-		case fault.StorageFull, fault.Invalid, fault.Corrupt, fault.Denied, fault.NotFound, fault.NotImplemented:
-			return true
-		}
+	if err == nil {
 		return false
 	}
+	switch fault.KindOf(err) {
+	case fault.StorageFull, fault.Invalid, fault.Corrupt, fault.Denied, fault.NotFound, fault.NotImplemented:
+		return true
+	}
+	return false
 }
 
 // err explains why the quorum was missed: the kind that tells the caller most.

@@ -91,7 +91,7 @@ func touch(tx *kv.Tx, t Touch) error {
 
 // account counts a record in (sign 1) or out (-1) of what lives in its segment.
 func account(tx *kv.Tx, at segment.Location, sign int64) error {
-	u, _, err := getUsage(tx, at.Segment)
+	u, err := getUsage(tx, at.Segment)
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func Move(tx *kv.Tx, h object.Hash, from, to segment.Location) (moved bool, err 
 // ForgetSegment drops the record of a segment in which nothing lives. It says
 // no when something does.
 func ForgetSegment(tx *kv.Tx, id segment.ID) (empty bool, err error) {
-	u, _, err := getUsage(tx, id)
+	u, err := getUsage(tx, id)
 	if err != nil || u.LiveBytes > 0 {
 		return false, err
 	}
@@ -212,10 +212,11 @@ func getOwner(g getter, id OwnerID) (o Owner, found bool, err error) {
 	return o, found, err
 }
 
-func getUsage(g getter, id segment.ID) (u Usage, found bool, err error) {
+// getUsage returns zeros for a segment that the index does not know.
+func getUsage(g getter, id segment.ID) (u Usage, err error) {
 	v, found, err := g.Get(segmentKey(id))
 	if err == nil && found {
 		u, err = decodeUsage(v)
 	}
-	return u, found, err
+	return u, err
 }
