@@ -11,8 +11,8 @@ type Config struct {
 	Dir string
 
 	Sync        bool          `env:"HANGAR_META_SYNC" envDefault:"true" desc:"Sync every write of metadata to the disk before it is acknowledged; false is faster and loses the last writes when power fails"`
-	MemTableMiB int64         `env:"HANGAR_META_MEMTABLE_MIB" envDefault:"32" desc:"Size of a table in memory; up to six times as much is used"`
-	CacheMiB    int64         `env:"HANGAR_META_CACHE_MIB" envDefault:"64" desc:"Memory that caches what is read from the disk; indexes take half as much again"`
+	MemTableMiB int64         `env:"HANGAR_META_MEMTABLE_MIB" envDefault:"16" desc:"Size of a table in memory, of which there are up to three; more makes for fewer rewrites of data on the disk"`
+	CacheMiB    int64         `env:"HANGAR_META_CACHE_MIB" envDefault:"32" desc:"Memory that caches what is read from the disk; indexes take half as much again"`
 	ReserveMiB  int64         `env:"HANGAR_META_RESERVE_MIB" envDefault:"512" desc:"Free disk space below which writes are refused"`
 	Grace       time.Duration `env:"HANGAR_META_TOMBSTONE_GRACE" envDefault:"1h" desc:"How long the marker of a deleted row is kept at least"`
 }

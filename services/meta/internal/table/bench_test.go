@@ -18,7 +18,7 @@ import (
 // benchNode is a table as it runs in production, on dir.
 func benchNode(b *testing.B) *table.Table {
 	b.Helper()
-	s, err := badgerkv.Open(b.TempDir(), badgerkv.Options{MemTableBytes: 32 << 20})
+	s, err := badgerkv.Open(b.TempDir(), badgerkv.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}
