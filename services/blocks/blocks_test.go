@@ -17,6 +17,7 @@ import (
 
 	"hangar/services/blocks"
 	"hangar/shared/blockapi"
+	"hangar/shared/blockapi/blockcodec"
 	"hangar/shared/blockapi/blockrpc"
 	"hangar/shared/blockapi/blocktest"
 	"hangar/shared/config"
@@ -39,6 +40,9 @@ func TestMain(m *testing.M) {
 
 // fixed is a control state that the test sets.
 type fixed struct {
+	// buffers are shared by all ends, as in a process that holds both.
+	buffers blockcodec.Buffers
+
 	mu      sync.Mutex
 	view    control.View
 	changed chan struct{}
@@ -106,7 +110,7 @@ func start(t testing.TB, nats *natsd.Server, lane *rpc.Lane, ctl *fixed, dir str
 	}
 	conn := rpctest.Connect(t, nats, rpc.Options{Node: id, Lane: lane})
 	n := &node{telemetry: newTelemetry()}
-	n.Service, err = blocks.New(config1(t, dir), blocks.Deps{Server: conn, Control: ctl, Telemetry: n.telemetry})
+	n.Service, err = blocks.New(config1(t, dir), blocks.Deps{Server: conn, Control: ctl, Telemetry: n.telemetry, Buffers: &ctl.buffers})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +133,7 @@ func start(t testing.TB, nats *natsd.Server, lane *rpc.Lane, ctl *fixed, dir str
 
 func client(t testing.TB, nats *natsd.Server, lane *rpc.Lane, ctl *fixed) *blockrpc.Client {
 	t.Helper()
-	c, err := blockrpc.NewClient(rpctest.Connect(t, nats, rpc.Options{Lane: lane}), ctl.ring, blockrpc.Options{})
+	c, err := blockrpc.NewClient(rpctest.Connect(t, nats, rpc.Options{Lane: lane}), ctl.ring, blockrpc.Options{Buffers: &ctl.buffers})
 	if err != nil {
 		t.Fatal(err)
 	}

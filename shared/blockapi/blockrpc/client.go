@@ -24,7 +24,7 @@ type Options struct {
 	// Buffers to take memory from; its own by default. In a process that also
 	// runs the block service both share one.
 	Buffers *blockcodec.Buffers
-	// WriteTimeout bounds a Put or Reference whose ctx does not; 30 s by default.
+	// WriteTimeout bounds a Put or Reference whose ctx does not; 20 s by default.
 	WriteTimeout time.Duration
 	// AttemptTimeout is how long one try waits for replicas before the silent
 	// ones are asked again; 5 s by default.
@@ -43,7 +43,7 @@ func (o *Options) fill() {
 		o.Buffers = &blockcodec.Buffers{}
 	}
 	if o.WriteTimeout <= 0 {
-		o.WriteTimeout = 30 * time.Second
+		o.WriteTimeout = 20 * time.Second
 	}
 	if o.AttemptTimeout <= 0 {
 		o.AttemptTimeout = 5 * time.Second

@@ -186,8 +186,8 @@ func Enqueue(tx *kv.Tx, due time.Duration, o OwnerID, tries uint32) {
 // Dequeue takes an entry off the queue.
 func Dequeue(tx *kv.Tx, e Queued) { tx.Delete(queueKey(e.Due, e.Owner)) }
 
-// SetMark stores a named value.
-func SetMark(tx *kv.Tx, name string, value []byte) {
+// SetMark stores a named value in a change or a batch.
+func SetMark(tx interface{ Set(key, value []byte) }, name string, value []byte) {
 	tx.Set(markKey(name), append([]byte{formatVersion}, value...))
 }
 

@@ -31,9 +31,10 @@ const (
 
 // The marks kept in the index.
 const (
-	markClock  = "clock"        // the node's age
-	markCursor = "sweep.cursor" // last owner seen by the sweep under way, or empty
-	markBegun  = "sweep.begun"  // when the last sweep began
+	markClaimed = "segments"     // the segments beside it belong to this index
+	markClock   = "clock"        // the node's age
+	markCursor  = "sweep.cursor" // last owner seen by the sweep under way, or zeros
+	markBegun   = "sweep.begun"  // when the last sweep began
 )
 
 // collector finds dead owners and drops what they leave. Nothing is deleted on

@@ -109,6 +109,10 @@ func Open(dir string, idx kv.Store, opts Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{opts: opts, index: idx, committer: kv.NewCommitter(idx), codec: codec, now: opts.Clock, stuck: make(map[segment.ID]int64)}
+	segments := filepath.Join(dir, "segments")
+	if err := claim(idx, segments); err != nil {
+		return nil, err
+	}
 	durable := make(map[segment.ID]int64)
 	err = idx.View(func(r kv.Reader) error {
 		usage, err := index.Segments(r)
@@ -126,8 +130,30 @@ func Open(dir string, idx kv.Store, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.log, err = segment.Open(filepath.Join(dir, "segments"), opts.Segments, durable)
+	s.log, err = segment.Open(segments, opts.Segments, durable)
 	return s, err
+}
+
+// claim marks a new index as the one of these segments, before there is any.
+// Under an index that is not theirs all blocks would seem dead, and compaction
+// would delete them.
+func claim(idx kv.Store, segments string) error {
+	var claimed bool
+	err := idx.View(func(r kv.Reader) (err error) {
+		_, claimed, err = index.Mark(r, markClaimed)
+		return err
+	})
+	if err != nil || claimed {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(segments, "*"))
+	if err != nil || len(files) > 0 {
+		return fault.New(fault.Corrupt, "%s holds blocks that the index knows nothing of: "+
+			"restore the index, or move the segments away to start as an empty node", segments)
+	}
+	var b kv.Batch
+	index.SetMark(&b, markClaimed, nil)
+	return idx.Commit(&b)
 }
 
 // Close closes the files. Run has ended and no request is in progress.

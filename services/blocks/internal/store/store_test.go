@@ -194,6 +194,20 @@ func TestRestartKeepsEverything(t *testing.T) {
 	}
 }
 
+func TestLostIndexDeletesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.put(t, blocktest.Owner(), blocktest.Random(1000))
+	w.close()
+	idx, err := badgerkv.Open(filepath.Join(w.dir, "other"), badgerkv.Options{ReserveBytes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer idx.Close()
+	if _, err := Open(w.dir, idx, w.opts); !fault.Is(err, fault.Corrupt) {
+		t.Fatalf("opened segments under another index: %v", err)
+	}
+}
+
 func TestKnownBlocksAreStoredOnce(t *testing.T) {
 	w := newWorld(t)
 	plain := blocktest.Random(10_000)
