@@ -84,15 +84,19 @@ func (c *Client) Recommit(ctx context.Context, key RowKey) error {
 	return err
 }
 
-// place returns what follows from the ring in force.
+// place returns what follows from the ring in force. It never goes back to an
+// older ring: an operation that was sent in one epoch must not be judged by the
+// members of the one before.
 func (c *Client) place() *placement {
-	ring := c.rings.Ring()
-	p := c.placed.Load()
-	if p == nil || p.ring != ring {
-		p = newPlacement(ring, c.near)
-		c.placed.Store(p)
+	for {
+		ring, p := c.rings.Ring(), c.placed.Load()
+		if p != nil && (p.ring == ring || epochOf(ring) < epochOf(p.ring)) {
+			return p
+		}
+		if next := newPlacement(ring, c.near); c.placed.CompareAndSwap(p, next) {
+			return next
+		}
 	}
-	return p
 }
 
 // operation is one run of a Coordinator.

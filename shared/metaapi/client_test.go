@@ -171,12 +171,14 @@ func TestWaitsForTheLayout(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.rings.Set(ring)
+	c.client = c.newClient()
 	time.AfterFunc(10*time.Millisecond, func() { c.rings.Set(&newer) })
 	row, err := c.client.Get(context.Background(), key("k"))
 	if err != nil || string(row.Value.Head) != "one" {
 		t.Fatalf("%+v, %v", row, err)
 	}
 	c.rings.Set(ring)
+	c.client = c.newClient()
 	time.AfterFunc(10*time.Millisecond, func() { c.rings.Set(&newer) })
 	page, err := c.client.Scan(context.Background(), metaapi.Range{Table: metaapi.Objects, Bucket: bucket, Limit: 1})
 	if err != nil || len(page.Entries) != 1 {

@@ -12,8 +12,8 @@ import (
 
 // Rings is where a Client learns the metadata ring. Safe for concurrent use.
 type Rings interface {
-	// Ring returns the ring in force. Nil, or one without assignments, means
-	// that there is none yet.
+	// Ring returns the ring in force, the same pointer as long as it is the
+	// same. Nil, or one without assignments, means that there is none yet.
 	Ring() *layout.Ring
 	// Await returns when Ring has reached epoch, or ctx ends.
 	Await(ctx context.Context, epoch uint64)
@@ -54,11 +54,13 @@ func newPlacement(ring *layout.Ring, near object.NodeID) *placement {
 }
 
 // epoch is that of the ring, 0 when there is none.
-func (p *placement) epoch() uint64 {
-	if p.ring == nil {
+func (p *placement) epoch() uint64 { return epochOf(p.ring) }
+
+func epochOf(ring *layout.Ring) uint64 {
+	if ring == nil {
 		return 0
 	}
-	return p.ring.Epoch
+	return ring.Epoch
 }
 
 // slot returns where a row lives. It has no sets when no layout is known.

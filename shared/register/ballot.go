@@ -119,14 +119,19 @@ func (c *Coordinator) write() Effect {
 // in between, members may have come and gone that held it.
 func (c *Coordinator) dead() bool {
 	_, unseen := c.witnesses()
-	return c.cfg.Epoch <= c.first+1 && c.cfg.dead(unseen)
+	return c.adjacent() && c.cfg.dead(unseen)
 }
 
 // undecidable reports whether no answer that is still missing could make the
 // own operation dead: what has seen it once has seen it for ever.
 func (c *Coordinator) undecidable() bool {
 	seen, _ := c.witnesses()
-	return c.cfg.Epoch > c.first+1 || !c.cfg.dead(^seen)
+	return !c.adjacent() || !c.cfg.dead(^seen)
+}
+
+// adjacent reports whether the epoch is that of the first Apply or the next.
+func (c *Coordinator) adjacent() bool {
+	return c.cfg.Epoch == c.first || c.cfg.Epoch == c.first+1
 }
 
 // witnesses are the members that promised and that have, and have not, seen
