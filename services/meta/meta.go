@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"hangar/services/meta/internal/collector"
-	"hangar/services/meta/internal/datadir"
 	"hangar/services/meta/internal/table"
 	"hangar/shared/control"
+	"hangar/shared/datadir"
 	"hangar/shared/kv"
 	"hangar/shared/kv/badgerkv"
 	"hangar/shared/layout"
@@ -26,16 +26,16 @@ import (
 	"hangar/shared/telemetry"
 )
 
+// rowsDir is where, in the data directory, the ordered store is.
+const rowsDir = "rows"
+
 // retry is how long the service waits before it asks NATS again for
 // subscriptions that failed.
 const retry = time.Second
 
 // Identify returns the id of the node that lives in dir. A new or empty
 // directory becomes a node with a new id. Errors name the directory.
-func Identify(dir string) (object.NodeID, error) {
-	d, err := datadir.Open(dir)
-	return d.Node, err
-}
+func Identify(dir string) (object.NodeID, error) { return datadir.Open(dir, "meta", rowsDir) }
 
 // Control is how the service sees the control state; *control.Mirror is one.
 type Control interface {
@@ -57,7 +57,8 @@ type Deps struct {
 type Service struct {
 	cfg      Config
 	deps     Deps
-	dir      datadir.Dir
+	node     object.NodeID
+	rows     string // the store's directory
 	log      *slog.Logger
 	ready    chan struct{}
 	followed atomic.Uint64 // the epoch whose partitions are served
@@ -68,13 +69,13 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	dir, err := datadir.Open(cfg.Dir)
+	node, err := Identify(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
 	return &Service{
-		cfg: cfg, deps: deps, dir: dir, ready: make(chan struct{}),
-		log: deps.Telemetry.Logger.With("node", dir.Node.String()),
+		cfg: cfg, deps: deps, node: node, rows: filepath.Join(cfg.Dir, rowsDir), ready: make(chan struct{}),
+		log: deps.Telemetry.Logger.With("node", node.String()),
 	}, nil
 }
 
@@ -93,16 +94,16 @@ func (s *Service) Run(ctx context.Context) error {
 		writer := kv.NewCommitter(store)
 		rows, err := table.Open(store, writer, s.deps.Control.View().Cluster.PartitionBits)
 		if err != nil {
-			return fmt.Errorf("%s: %w", s.dir.Rows(), err)
+			return fmt.Errorf("%s: %w", s.rows, err)
 		}
 		g.Go("committer", writer.Run)
 		g.Defer("rows", func(context.Context) error { rows.Close(); return nil })
-		old := &collector.Collector{Table: rows, Self: s.dir.Node, Ring: s.ring, Grace: s.cfg.Grace, Log: s.log}
+		old := &collector.Collector{Table: rows, Self: s.node, Ring: s.ring, Grace: s.cfg.Grace, Log: s.log}
 		g.Go("collector", old.Run)
 		metrics := register(s.deps.Telemetry.Registry, rows, writer, old)
 		g.Defer("metrics", func(context.Context) error { metrics.unregister(); return nil })
 
-		server, err := metaapi.Serve(s.deps.Server, s.dir.Node, rows)
+		server, err := metaapi.Serve(s.deps.Server, s.node, rows)
 		if err != nil {
 			return err
 		}
@@ -118,7 +119,7 @@ func (s *Service) open(g *lifecycle.Group) (*badgerkv.Store, error) {
 	if !s.cfg.Sync {
 		s.log.Warn("HANGAR_META_SYNC is false: acknowledged writes may be lost when power fails")
 	}
-	store, err := badgerkv.Open(s.dir.Rows(), badgerkv.Options{
+	store, err := badgerkv.Open(s.rows, badgerkv.Options{
 		MemTableBytes: s.cfg.MemTableMiB << 20,
 		CacheBytes:    s.cfg.CacheMiB << 20,
 		ReserveBytes:  s.cfg.ReserveMiB << 20,
@@ -128,7 +129,7 @@ func (s *Service) open(g *lifecycle.Group) (*badgerkv.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.Defer(filepath.Base(s.dir.Rows()), func(context.Context) error { return store.Close() })
+	g.Defer("store", func(context.Context) error { return store.Close() })
 	return store, nil
 }
 
