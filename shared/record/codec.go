@@ -2,7 +2,6 @@ package record
 
 import (
 	"encoding/binary"
-	"math"
 
 	"hangar/shared/fault"
 )
@@ -25,8 +24,8 @@ type decoder struct {
 	err  error
 }
 
-func decode(what string, b []byte) *decoder {
-	d := &decoder{rest: b, what: what}
+func decode(what string, b []byte) decoder {
+	d := decoder{rest: b, what: what}
 	if v := d.byte(); d.err == nil && v != format {
 		d.fail("format %d is not known", v)
 	}
@@ -77,9 +76,6 @@ func (d *decoder) uint(limit uint64) uint64 {
 	}
 	return 0
 }
-
-// size reads a number of bytes or milliseconds.
-func (d *decoder) size() int64 { return int64(d.uint(math.MaxInt64)) }
 
 // string reads a length of at most limit and that many bytes.
 func (d *decoder) string(limit int) string { return string(d.take(int(d.uint(uint64(limit))))) }

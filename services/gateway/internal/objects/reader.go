@@ -55,8 +55,7 @@ func (s *Service) open(ctx context.Context, c content, offset, length int64) (io
 	ctx, cancel := context.WithCancel(ctx)
 	r := &reader{s: s, ctx: ctx, cancel: cancel, content: c, skip: offset, unasked: length}
 	if err := r.advance(); err != nil {
-		r.Close()
-		return nil, err
+		return nil, err // advance gave everything back
 	}
 	return r, nil
 }
@@ -136,13 +135,14 @@ func (r *reader) WriteTo(w io.Writer) (total int64, err error) {
 
 // Close stops what is on its way and gives the memory back.
 func (r *reader) Close() error {
-	r.cancel()
-	r.finish(io.ErrClosedPipe)
+	_ = r.finish(io.ErrClosedPipe) // what later reads get, not an error of Close
 	return nil
 }
 
-// finish ends the reader with err.
+// finish stops what is on its way, gives the memory back and ends the reader
+// with err, unless it ended before; it returns how it ended.
 func (r *reader) finish(err error) error {
+	r.cancel()
 	if r.err == nil {
 		r.err = err
 	}
@@ -181,7 +181,6 @@ func (r *reader) advance() error {
 	for len(r.window) < r.s.cfg.ReadWindow && r.unasked > 0 {
 		more, err := r.ask()
 		if err != nil {
-			r.cancel()
 			return r.finish(err)
 		}
 		if !more {
@@ -199,7 +198,6 @@ func (r *reader) advance() error {
 		f.err = fault.New(fault.Corrupt, "block %s has %d bytes, its list says %d", f.hash, len(f.plain), f.size)
 	}
 	if f.err != nil {
-		r.cancel()
 		return r.finish(f.err)
 	}
 	r.rest = f.plain[f.lo:f.hi]
