@@ -86,12 +86,12 @@ func (f *fleet) list(ctx context.Context) ([]nodeapi.Node, error) {
 	return nodes, nil
 }
 
-// heard returns the nodes heard of within d.
-func (f *fleet) heard(d time.Duration) (nodes []nodeapi.Node) {
+// heard returns the nodes heard of since t.
+func (f *fleet) heard(t time.Time) (nodes []nodeapi.Node) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, s := range f.seen {
-		if time.Since(s.at) <= d {
+		if !s.at.Before(t) {
 			nodes = append(nodes, s.node)
 		}
 	}
@@ -103,7 +103,7 @@ func (f *fleet) newest() (nodes []nodeapi.Node, ok bool) {
 	f.mu.Lock()
 	last := f.last
 	f.mu.Unlock()
-	return f.heard(time.Since(last)), time.Since(last) < 3*pollInterval
+	return f.heard(last), time.Since(last) < 3*pollInterval
 }
 
 // Nodes implements ops.Fleet.
@@ -158,7 +158,7 @@ func (f *fleet) certainBarrier(ctx context.Context, rev control.Revision) error 
 			return err
 		}
 		try, cancel := context.WithTimeout(ctx, time.Second)
-		err := nodeapi.AwaitRevision(try, f.conn, rev, f.heard(upFor))
+		err := nodeapi.AwaitRevision(try, f.conn, rev, f.heard(time.Now().Add(-upFor)))
 		cancel()
 		if err == nil {
 			return nil

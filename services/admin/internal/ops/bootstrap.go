@@ -83,14 +83,23 @@ func (o *Ops) bootLayout(ctx context.Context, in BootstrapInput, out *Bootstrapp
 	if err != nil || current != nil || len(in.Roles) == 0 {
 		return err
 	}
-	changes := make([]control.RoleChange, len(in.Roles))
-	for i, r := range in.Roles {
-		changes[i] = control.RoleChange{Node: r.Node, Role: &r}
+	var changes control.StagedLayout
+	for _, r := range in.Roles {
+		c := control.RoleChange{Node: r.Node, Role: &r}
+		if err := o.completeRole(nil, &c); err != nil {
+			return err
+		}
+		changes.Changes = append(changes.Changes, c)
 	}
-	if _, err := o.Stage(ctx, changes, nil); err != nil {
+	p, err := o.place(&control.Layout{}, &changes)
+	if err != nil {
 		return err
 	}
-	_, _, err = o.Apply(ctx, 1)
+	_, staged, err := o.store.Staged(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = o.store.ApplyLayout(ctx, p.Layout, 0, staged)
 	if fault.Is(err, fault.Conflict) {
 		return nil // another process was faster
 	}

@@ -132,24 +132,24 @@ func (o *Ops) plan(ctx context.Context) (p LayoutPlan, expect, staged control.Re
 	if err != nil {
 		return p, 0, 0, err
 	}
+	p, err = o.place(current, changes)
+	return p, expect, staged, err
+}
+
+// place computes the layout that changes make of current.
+func (o *Ops) place(current *control.Layout, changes *control.StagedLayout) (p LayoutPlan, err error) {
 	cluster := o.View().Cluster
 	if cluster.ID == "" {
-		return p, 0, 0, fault.New(fault.Unavailable, "the cluster does not exist yet")
+		return p, fault.New(fault.Unavailable, "the cluster does not exist yet")
 	}
 	p.Layout = merge(*current, changes)
-	for _, service := range []string{ServiceMeta, ServiceBlocks} {
-		ring, lines, err := o.placeService(cluster, current, &p.Layout, service)
-		if err != nil {
-			return p, 0, 0, err
-		}
-		p.Message = append(p.Message, lines...)
-		if service == ServiceMeta {
-			p.Layout.Meta = ring
-		} else {
-			p.Layout.Blocks = ring
-		}
+	rows, err := o.placeService(cluster, &p.Layout.Meta, &p.Layout, ServiceMeta)
+	if err != nil {
+		return p, err
 	}
-	return p, expect, staged, nil
+	blocks, err := o.placeService(cluster, &p.Layout.Blocks, &p.Layout, ServiceBlocks)
+	p.Message = []string{rows, blocks}
+	return p, err
 }
 
 // merge applies staged changes to the roles.
@@ -174,16 +174,12 @@ func merge(l control.Layout, s *control.StagedLayout) control.Layout {
 	return l
 }
 
-// placeService computes the next ring of a service. A ring that holds data
+// placeService replaces the ring of a service in next. A ring that holds data
 // must come out as it is: moving data takes more than a new ring.
-func (o *Ops) placeService(c control.Cluster, current, next *control.Layout, service string) (layout.Ring, []string, error) {
-	previous := &current.Meta
-	if service == ServiceBlocks {
-		previous = &current.Blocks
-	}
+func (o *Ops) placeService(c control.Cluster, ring *layout.Ring, next *control.Layout, service string) (message string, err error) {
 	in := layout.Input{Bits: c.PartitionBits, ReplicationFactor: c.ReplicationFactor, ZoneRedundancy: next.ZoneRedundancy}
-	if previous.Epoch > 0 {
-		in.Previous = previous
+	if ring.Epoch > 0 {
+		in.Previous = ring
 	}
 	for _, r := range next.Roles {
 		if r.Service == service {
@@ -191,24 +187,24 @@ func (o *Ops) placeService(c control.Cluster, current, next *control.Layout, ser
 		}
 	}
 	if len(in.Nodes) < c.ReplicationFactor {
-		return layout.Ring{}, nil, fault.New(fault.Invalid, "%d copies need at least as many %s nodes with a role, there are %d",
+		return "", fault.New(fault.Invalid, "%d copies need at least as many %s nodes with a role, there are %d",
 			c.ReplicationFactor, service, len(in.Nodes))
 	}
 	a, err := o.compute(in)
 	if err != nil {
-		return layout.Ring{}, nil, err
+		return "", err
 	}
-	ring := layout.Ring{Epoch: previous.Epoch + 1, Bits: c.PartitionBits, Nodes: a.Nodes, Assign: a.Assign}
-	if previous.Epoch > 0 {
-		if !sameAssignment(previous, &ring) {
-			return layout.Ring{}, nil, fault.New(fault.NotImplemented,
-				"this layout moves %d of %d %s replicas; moving data that is already placed is not supported yet",
-				a.Moves, len(a.Assign)*c.ReplicationFactor, service)
-		}
-		ring = *previous
+	computed := layout.Ring{Epoch: ring.Epoch + 1, Bits: c.PartitionBits, Nodes: a.Nodes, Assign: a.Assign}
+	switch {
+	case ring.Epoch == 0:
+		*ring = computed
+	case !sameAssignment(ring, &computed):
+		return "", fault.New(fault.NotImplemented,
+			"this layout moves %d of %d %s replicas; moving data that is already placed is not supported yet",
+			a.Moves, len(a.Assign)*c.ReplicationFactor, service)
 	}
-	return ring, []string{fmt.Sprintf("%s: %d partitions, %d copies on %d nodes, %d replicas move, usable capacity %d bytes",
-		service, len(a.Assign), c.ReplicationFactor, len(a.Nodes), a.Moves, a.PartitionBytes*int64(len(a.Assign)))}, nil
+	return fmt.Sprintf("%s: %d partitions, %d copies on %d nodes, %d replicas move, usable capacity %d bytes",
+		service, len(a.Assign), c.ReplicationFactor, len(a.Nodes), a.Moves, a.PartitionBytes*int64(len(a.Assign))), nil
 }
 
 // sameAssignment reports whether every partition has the same nodes in both.
