@@ -274,8 +274,9 @@ func (c *Conn) Drain(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the connection at once and waits for running handlers, whose ctx
-// it ends. Pending calls of this process fail as Indeterminate. Idempotent.
+// Close ends the connection at once and waits for running handlers. It ends the
+// ctx of those that serve NATS; those that a Lane called end with their
+// caller's. Pending calls over NATS fail as Indeterminate. Idempotent.
 func (c *Conn) Close() {
 	c.closed.Do(func() {
 		c.mu.Lock()
