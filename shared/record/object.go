@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hangar/shared/blockapi"
+	"hangar/shared/fault"
 	"hangar/shared/object"
 )
 
@@ -146,6 +147,21 @@ func (m *Metadata) fields() [7]*string {
 		&m.ContentType, &m.CacheControl, &m.ContentDisposition,
 		&m.ContentEncoding, &m.ContentLanguage, &m.Expires, &m.WebsiteRedirect,
 	}
+}
+
+// Check refuses metadata that a decoder would refuse: before it is written.
+func (m Metadata) Check() error {
+	over := len(m.User) > maxUserEntries || len(m.StorageClass) > maxStorageClassBytes
+	for _, f := range m.fields() {
+		over = over || len(*f) > maxFieldBytes
+	}
+	for name, value := range m.User {
+		over = over || len(name) > maxFieldBytes || len(value) > maxFieldBytes
+	}
+	if over {
+		return fault.New(fault.Invalid, "metadata too large")
+	}
+	return nil
 }
 
 func (m Metadata) append(b []byte) []byte {

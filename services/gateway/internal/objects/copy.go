@@ -26,7 +26,11 @@ var errSourceChanged = errors.New("the source changed during the copy")
 // upload in parts the ETag of one piece; clients treat an ETag with a dash as
 // opaque, so nothing is gained by reading everything again.)
 func (s *Service) Copy(ctx context.Context, in CopyInput) (Info, error) {
-	if err := checkKey(in.Target.Key); err != nil {
+	metadata := Metadata{}
+	if in.Metadata != nil {
+		metadata = *in.Metadata
+	}
+	if err := checkNew(in.Target.Key, metadata); err != nil {
 		return Info{}, err
 	}
 	var last error
@@ -48,8 +52,8 @@ func (s *Service) Copy(ctx context.Context, in CopyInput) (Info, error) {
 			return Info{}, named(fault.Invalid, ErrCopySelf, "%q", in.Target.Key)
 		}
 		if in.Metadata != nil {
-			f.body.Metadata = record.Metadata(*in.Metadata)
-			f.head.StorageClass = in.Metadata.StorageClass
+			f.body.Metadata = record.Metadata(metadata)
+			f.head.StorageClass = metadata.StorageClass
 		}
 		if resum {
 			err = s.resum(ctx, in.Source, &f, in.Checksum)

@@ -13,7 +13,7 @@ import (
 // object's row, each durable before the next; so after a crash the object is
 // the old one or the new one, and what was written for nothing is collected.
 func (s *Service) Put(ctx context.Context, in PutInput) (Info, error) {
-	if err := checkKey(in.Key); err != nil {
+	if err := checkNew(in.Key, in.Metadata); err != nil {
 		return Info{}, err
 	}
 	if size := in.Body.Size(); size >= 0 && size <= s.cfg.InlineBytes {

@@ -76,6 +76,22 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// Validate reports the first setting that cannot work.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	switch {
+	case c.BlockBytes < 1 || c.BlockBytes > blockapi.MaxBlockBytes:
+		return invalid("blocks of %d bytes; at most %d", c.BlockBytes, blockapi.MaxBlockBytes)
+	case c.InlineBytes < 0 || c.InlineBytes > c.BlockBytes:
+		return invalid("inline objects of %d bytes; at most the block size, %d", c.InlineBytes, c.BlockBytes)
+	case c.PageBlocks < 1 || c.PageBlocks > record.MaxPageBlocks:
+		return invalid("%d blocks in a row; at most %d", c.PageBlocks, record.MaxPageBlocks)
+	case c.WriteWindow < 1 || c.ReadWindow < 1:
+		return invalid("windows of %d and %d blocks; at least 1", c.WriteWindow, c.ReadWindow)
+	}
+	return nil
+}
+
 // Service implements Store over rows and blocks. Besides the requests' own
 // goroutines, which end before the request (or its reader) does, it has those
 // of Run.
@@ -92,7 +108,7 @@ type Service struct {
 
 var _ Store = (*Service)(nil)
 
-// New returns a Service. It works without Run, except for hints about what is
+// New returns a Service; cfg must be valid. It works without Run, except for hints about what is
 // no longer needed: those wait in a bounded queue.
 func New(rows metaapi.Rows, blocks blockapi.Store, log *slog.Logger, cfg Config) *Service {
 	cfg = cfg.withDefaults()
@@ -128,6 +144,14 @@ func checkKey(key string) error {
 		return invalid("object keys are 1 to %d bytes of UTF-8", object.MaxKeyBytes)
 	}
 	return nil
+}
+
+// checkNew refuses a key or metadata that could be written but not read.
+func checkNew(key string, m Metadata) error {
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	return record.Metadata(m).Check()
 }
 
 // cleanupTime bounds work that goes on when a request has already failed, its

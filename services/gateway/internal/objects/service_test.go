@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -431,5 +432,37 @@ func TestWriteConditions(t *testing.T) {
 	w.wantsNone(t, "k")
 	if err := w.Delete(t.Context(), w.at("k"), WriteConditions{}); err != nil {
 		t.Errorf("delete of nothing: %v", err)
+	}
+}
+
+// What could be written but not read is refused.
+func TestKeysAndMetadataAreChecked(t *testing.T) {
+	w := newWorld(t)
+	long := strings.Repeat("x", 20<<10)
+	for name, in := range map[string]PutInput{
+		"no key":        {},
+		"long key":      {Location: w.at(long)},
+		"not UTF-8":     {Location: w.at("\xff")},
+		"field":         {Location: w.at("k"), Metadata: Metadata{ContentType: long}},
+		"user":          {Location: w.at("k"), Metadata: Metadata{User: map[string]string{"a": long}}},
+		"storage class": {Location: w.at("k"), Metadata: Metadata{StorageClass: long}},
+	} {
+		in.Body = bodyOf(nil)
+		if _, err := w.Put(t.Context(), in); !fault.Is(err, fault.Invalid) {
+			t.Errorf("put with %s: %v", name, err)
+		}
+		if _, err := w.CreateUpload(t.Context(), CreateUploadInput{Location: in.Location, Metadata: in.Metadata}); !fault.Is(err, fault.Invalid) {
+			t.Errorf("upload with %s: %v", name, err)
+		}
+	}
+	for name, c := range map[string]Config{
+		"blocks": {BlockBytes: 9 << 20}, "inline": {InlineBytes: 2 << 20}, "page": {PageBlocks: 5000}, "window": {ReadWindow: -1},
+	} {
+		if err := c.Validate(); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := (Config{}).Validate(); err != nil {
+		t.Error(err)
 	}
 }

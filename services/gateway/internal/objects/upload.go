@@ -13,7 +13,7 @@ import (
 
 // CreateUpload implements Store.
 func (s *Service) CreateUpload(ctx context.Context, in CreateUploadInput) (object.VersionID, error) {
-	if err := checkKey(in.Key); err != nil {
+	if err := checkNew(in.Key, in.Metadata); err != nil {
 		return object.VersionID{}, err
 	}
 	algorithm, err := in.Checksum.stored()
@@ -192,6 +192,7 @@ func (s *Service) AbortUpload(ctx context.Context, at Location, upload object.Ve
 		return err
 	}
 	if err := s.removeUpload(ctx, held); err != nil {
+		s.giveUp(ctx, held)
 		return err
 	}
 	s.hint(hint{
