@@ -116,8 +116,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		s.log.Warn("closed connections whose requests had not finished", "after", s.cfg.Grace)
 		err = nil
 	}
-	<-failed
-	return err
+	return errors.Join(err, <-failed)
 }
 
 // Active is the number of requests under way.

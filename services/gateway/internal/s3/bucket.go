@@ -90,5 +90,5 @@ func (a *API) getBucketLocation(c *call) (*httpd.Response, error) {
 	x.root("LocationConstraint")
 	x.text(region)
 	x.close("LocationConstraint")
-	return x.respond(c, http.StatusOK), nil
+	return x.respond(c), nil
 }

@@ -57,7 +57,7 @@ func (a *API) getConfiguration(c *call) (*httpd.Response, error) {
 			x.el(conf.element, conf.text)
 		}
 		x.close(conf.root)
-		return x.respond(c, http.StatusOK), nil
+		return x.respond(c), nil
 	}
 	return nil, fail(notImplemented, "")
 }
@@ -78,7 +78,7 @@ func (a *API) ownerControls(c *call) *httpd.Response {
 	x.close("Grant")
 	x.close("AccessControlList")
 	x.close("AccessControlPolicy")
-	return x.respond(c, http.StatusOK)
+	return x.respond(c)
 }
 
 func (a *API) getObjectACL(c *call) (*httpd.Response, error) {
@@ -98,5 +98,5 @@ func (a *API) getObjectTagging(c *call) (*httpd.Response, error) {
 	x.root("Tagging")
 	x.el("TagSet", "")
 	x.close("Tagging")
-	return x.respond(c, http.StatusOK), nil
+	return x.respond(c), nil
 }

@@ -76,7 +76,7 @@ func (a *API) copyObject(c *call) (*httpd.Response, error) {
 	}
 	info, err := a.Store.Copy(c.ctx, in)
 	if err != nil {
-		return nil, copyFailed(c, err)
+		return nil, copyFailed(err)
 	}
 	x := newXML()
 	x.root("CopyObjectResult")
@@ -84,12 +84,12 @@ func (a *API) copyObject(c *call) (*httpd.Response, error) {
 	x.etag(info.ETag)
 	x.elSum(info.Checksum, true)
 	x.close("CopyObjectResult")
-	return x.respond(c, http.StatusOK), nil
+	return x.respond(c), nil
 }
 
 // copyFailed: what for a GET is "not modified" is a failed precondition for a
 // copy.
-func copyFailed(c *call, err error) error {
+func copyFailed(err error) error {
 	if e := describe(err); e.status == http.StatusNotModified {
 		e.code = code{"PreconditionFailed", http.StatusPreconditionFailed, "At least one of the preconditions you specified did not hold."}
 		return e
@@ -117,7 +117,7 @@ func (a *API) copyMetadata(c *call, in *objects.CopyInput) error {
 	// These two come from the request whatever the directive says.
 	info, _, err := a.Store.Get(c.ctx, objects.GetInput{Location: in.Source, If: in.SourceIf, HeadOnly: true})
 	if err != nil {
-		return copyFailed(c, err)
+		return copyFailed(err)
 	}
 	m := info.Metadata
 	m.StorageClass, m.WebsiteRedirect = class, redirect

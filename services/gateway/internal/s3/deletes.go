@@ -59,7 +59,7 @@ func (a *API) deleteObjects(c *call) (*httpd.Response, error) {
 		}
 	}
 	x.close("DeleteResult")
-	return x.respond(c, http.StatusOK), nil
+	return x.respond(c), nil
 }
 
 // deleteAll deletes each entry, a bounded number at once, and returns what

@@ -34,7 +34,6 @@ var (
 	invalidLocation      = code{"InvalidLocationConstraint", http.StatusBadRequest, "The specified location constraint is not valid."}
 	invalidRequest       = code{"InvalidRequest", http.StatusBadRequest, "Invalid request."}
 	invalidStorageClass  = code{"InvalidStorageClass", http.StatusBadRequest, "The storage class you specified is not valid."}
-	invalidTag           = code{"InvalidTag", http.StatusBadRequest, "The tag provided was not valid."}
 	invalidURI           = code{"InvalidURI", http.StatusBadRequest, "Couldn't parse the specified URI."}
 	keyTooLong           = code{"KeyTooLongError", http.StatusBadRequest, "Your key is too long."}
 	malformedXML         = code{"MalformedXML", http.StatusBadRequest, "The XML you provided was not well-formed or did not validate against our published schema."}

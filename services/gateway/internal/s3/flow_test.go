@@ -150,7 +150,7 @@ func TestLargeObjectsStream(t *testing.T) {
 		}
 	}
 	a := e.request(owner, "GET", "/photos/large", nil, "Range", "bytes=11200000-")
-	if a.StatusCode != 416 || a.Header.Get("Content-Range") != "bytes */11200000" || !strings.Contains(a.body, "InvalidRange") {
+	if a.StatusCode != http.StatusRequestedRangeNotSatisfiable || a.Header.Get("Content-Range") != "bytes */11200000" || !strings.Contains(a.body, "InvalidRange") {
 		t.Errorf("past the end: %d %s %s", a.StatusCode, a.Header.Get("Content-Range"), a.body)
 	}
 }
@@ -192,14 +192,14 @@ func TestConditions(t *testing.T) {
 			if a.StatusCode != want.status {
 				t.Errorf("%s %s: %d, want %d", method, name, a.StatusCode, want.status)
 			}
-			if a.StatusCode == 304 && (a.Header.Get("ETag") != *now.ETag || a.body != "") {
+			if a.StatusCode == http.StatusNotModified && (a.Header.Get("ETag") != *now.ETag || a.body != "") {
 				t.Errorf("%s %s: ETag %q, body %q", method, name, a.Header.Get("ETag"), a.body)
 			}
 		}
 	}
 	ranged := e.request(owner, "GET", "/photos/k", nil, "Range", "bytes=0-0", "If-Range", *now.ETag)
 	whole := e.request(owner, "GET", "/photos/k", nil, "Range", "bytes=0-0", "If-Range", `"x"`)
-	if ranged.StatusCode != 206 || whole.StatusCode != 200 {
+	if ranged.StatusCode != http.StatusPartialContent || whole.StatusCode != http.StatusOK {
 		t.Errorf("If-Range: %d and %d, want 206 and 200", ranged.StatusCode, whole.StatusCode)
 	}
 	_, err = c.DeleteObject(ctx, &sdk.DeleteObjectInput{Bucket: aws.String(bucket), Key: aws.String("k"), IfMatch: aws.String(`"x"`)})

@@ -32,7 +32,7 @@ func (a *answer) want(t *testing.T, what string, status int, code string) {
 
 func (e *edge) wantAbsent(key string) {
 	e.t.Helper()
-	if a := e.request(owner, "HEAD", "/photos/"+key, nil); a.StatusCode != 404 {
+	if a := e.request(owner, "HEAD", "/photos/"+key, nil); a.StatusCode != http.StatusNotFound {
 		e.t.Errorf("HEAD %s: %d, want 404", key, a.StatusCode)
 	}
 }
@@ -63,7 +63,7 @@ func TestUnbuiltIsRefused(t *testing.T) {
 	}
 	e.wantAbsent("refused")
 	for _, h := range [][2]string{{"x-amz-acl", "private"}, {"x-amz-acl", "bucket-owner-full-control"}, {"x-amz-tagging", ""}, {"x-amz-request-payer", "requester"}} {
-		if a := e.request(owner, "PUT", "/photos/fine", []byte("x"), h[0], h[1]); a.StatusCode != 200 {
+		if a := e.request(owner, "PUT", "/photos/fine", []byte("x"), h[0], h[1]); a.StatusCode != http.StatusOK {
 			t.Errorf("%s: %d %s", h, a.StatusCode, a.body)
 		}
 	}
@@ -92,7 +92,7 @@ func TestConfigurationsAnswerThatNothingIsConfigured(t *testing.T) {
 		"/photos?acl":        "<Permission>FULL_CONTROL</Permission>", "/photos/k?acl": "<Permission>FULL_CONTROL</Permission>",
 		"/photos?requestPayment": "<Payer>BucketOwner</Payer>", "/photos/k?tagging": "<TagSet></TagSet>", "/photos?logging": "<BucketLoggingStatus",
 	} {
-		if a := e.request(owner, "GET", target, nil); a.StatusCode != 200 || !strings.Contains(a.body, part) {
+		if a := e.request(owner, "GET", target, nil); a.StatusCode != http.StatusOK || !strings.Contains(a.body, part) {
 			t.Errorf("%s: %d %s", target, a.StatusCode, a.body)
 		}
 	}
@@ -128,7 +128,7 @@ func TestAccess(t *testing.T) {
 	if a := e.request(reader, "GET", "/photos/k", nil); a.body != "v" {
 		t.Errorf("reader: %d %s", a.StatusCode, a.body)
 	}
-	anonymous := must[*http.Request](t)(http.NewRequest("GET", "http://"+e.addr+"/photos/k", nil))
+	anonymous := must[*http.Request](t)(http.NewRequest(http.MethodGet, "http://"+e.addr+"/photos/k", nil))
 	e.send(anonymous).want(t, "anonymous", 403, "AccessDenied")
 
 	past := time.Now().Add(-time.Hour)
@@ -136,7 +136,7 @@ func TestAccess(t *testing.T) {
 	e.request(reader, "GET", "/photos/k", nil).want(t, "expired", 403, "InvalidAccessKeyId")
 	e.dir.buckets[bucket].State = control.BucketDeleting
 	e.request(owner, "PUT", "/photos/late", []byte("x")).want(t, "deleting", 409, "OperationAborted")
-	if a := e.request(owner, "GET", "/photos/k", nil); a.StatusCode != 200 {
+	if a := e.request(owner, "GET", "/photos/k", nil); a.StatusCode != http.StatusOK {
 		t.Errorf("read while deleting: %d", a.StatusCode)
 	}
 }
@@ -149,16 +149,16 @@ func TestPresigned(t *testing.T) {
 	for name, v := range up.SignedHeader {
 		r.Header[name] = v
 	}
-	if a := e.send(r); a.StatusCode != 200 {
+	if a := e.send(r); a.StatusCode != http.StatusOK {
 		t.Fatalf("put: %d %s", a.StatusCode, a.body)
 	}
 	down := must[*v4.PresignedHTTPRequest](t)(sign.PresignGetObject(ctx, &sdk.GetObjectInput{Bucket: aws.String(bucket), Key: aws.String("a b"),
 		ResponseContentType: aws.String("text/y"), ResponseContentDisposition: aws.String("inline")}))
-	a := e.send(must[*http.Request](t)(http.NewRequest("GET", down.URL, nil)))
+	a := e.send(must[*http.Request](t)(http.NewRequest(http.MethodGet, down.URL, nil)))
 	if a.body != "by link" || a.Header.Get("Content-Type") != "text/y" || a.Header.Get("Content-Disposition") != "inline" || a.Header.Get("X-Amz-Meta-M") != "1" {
 		t.Errorf("get: %d %v %s", a.StatusCode, a.Header, a.body)
 	}
-	e.send(must[*http.Request](t)(http.NewRequest("GET", down.URL+"0", nil))).want(t, "changed", 403, "SignatureDoesNotMatch")
+	e.send(must[*http.Request](t)(http.NewRequest(http.MethodGet, down.URL+"0", nil))).want(t, "changed", 403, "SignatureDoesNotMatch")
 	hidden := must[*v4.PresignedHTTPRequest](t)(sign.PresignPutObject(ctx, &sdk.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String("locked"), ObjectLockMode: "COMPLIANCE"}))
 	r = must[*http.Request](t)(http.NewRequest(hidden.Method, hidden.URL, strings.NewReader("x")))
 	for name, v := range hidden.SignedHeader {
@@ -172,7 +172,7 @@ func TestMetadataComesBackAsS3DoesIt(t *testing.T) {
 	e := start(t, setup{})
 	a := e.request(owner, "PUT", "/photos/m", nil, "X-Amz-Meta-Raw", "grüße", "X-Amz-Meta-Latin", "gr\xfc\xdfe",
 		"X-Amz-Meta-Two", "1", "X-Amz-Meta-Two", "2", "X-Amz-Meta-Break", "=?UTF-8?B?YQ0KWC1FdmlsOiAx?=")
-	if a.StatusCode != 200 {
+	if a.StatusCode != http.StatusOK {
 		t.Fatal(a.body)
 	}
 	a = e.request(owner, "GET", "/photos/m", nil)
@@ -198,7 +198,7 @@ func TestBadDocuments(t *testing.T) {
 		"unmatched": "<Delete><Object></Delete></Object>",
 	} {
 		a := e.request(owner, "POST", "/photos?delete", []byte(doc))
-		if a.StatusCode != 400 || !strings.Contains(a.body, "<Code>MalformedXML</Code>") && !strings.Contains(a.body, "EntityTooLarge") {
+		if a.StatusCode != http.StatusBadRequest || !strings.Contains(a.body, "<Code>MalformedXML</Code>") && !strings.Contains(a.body, "EntityTooLarge") {
 			t.Errorf("%s: %d %s", name, a.StatusCode, a.body)
 		}
 	}
@@ -251,14 +251,14 @@ func TestTruncatedUploads(t *testing.T) {
 			continue // the connection may end before an answer
 		}
 		b, _ := io.ReadAll(resp.Body)
-		if resp.StatusCode != 400 || !bytes.Contains(b, []byte("IncompleteBody")) && sent > 8192 {
+		if resp.StatusCode != http.StatusBadRequest || !bytes.Contains(b, []byte("IncompleteBody")) && sent > 8192 {
 			t.Errorf("%s: %d %s", name, resp.StatusCode, b)
 		}
 	}
 	r := e.signed(owner, "PUT", "/photos/cut", []byte("x"), "x-amz-decoded-content-length", "11", "X-Amz-Content-Sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")
 	_, in := e.wire(e.rawHead(r) + "Transfer-Encoding: chunked\r\n\r\nb\r\n5\r\nhello\r\n0\r\nZZZ")
 	resp, err := http.ReadResponse(in, nil)
-	if err == nil && resp.StatusCode == 200 {
+	if err == nil && resp.StatusCode == http.StatusOK {
 		t.Error("a broken chunk was taken")
 	}
 	e.wantAbsent("cut")
@@ -270,7 +270,7 @@ func TestSlowClientsAreLetGo(t *testing.T) {
 	r.Header.Set("Content-Length", fmt.Sprint(1<<20))
 	_, in := e.wire(e.rawHead(r) + "\r\n" + strings.Repeat("x", 50_000))
 	resp := must[*http.Response](t)(http.ReadResponse(in, nil))
-	if b, _ := io.ReadAll(resp.Body); resp.StatusCode != 400 || !bytes.Contains(b, []byte("RequestTimeout")) {
+	if b, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusBadRequest || !bytes.Contains(b, []byte("RequestTimeout")) {
 		t.Errorf("stalled body: %d %s", resp.StatusCode, b)
 	}
 	if _, err := in.ReadByte(); !errors.Is(err, io.EOF) {
@@ -330,7 +330,7 @@ func TestNoSmuggling(t *testing.T) {
 			io.Copy(io.Discard, resp.Body)
 		}
 	}
-	if a := e.request(owner, "HEAD", "/photos/victim", nil); a.StatusCode != 200 {
+	if a := e.request(owner, "HEAD", "/photos/victim", nil); a.StatusCode != http.StatusOK {
 		t.Errorf("the victim is gone: %d", a.StatusCode)
 	}
 }
@@ -339,15 +339,15 @@ func TestHeads(t *testing.T) {
 	e := start(t, setup{})
 	_, in := e.wire("GET /photos HTTP/1.1\r\nHost: x\r\nX-Pad: " + strings.Repeat("p", 64<<10) + "\r\n\r\n")
 	resp := must[*http.Response](t)(http.ReadResponse(in, nil))
-	if b, _ := io.ReadAll(resp.Body); resp.StatusCode != 431 || !bytes.Contains(b, []byte("RequestHeaderSectionTooLarge")) || resp.Header.Get("X-Amz-Request-Id") == "" {
+	if b, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge || !bytes.Contains(b, []byte("RequestHeaderSectionTooLarge")) || resp.Header.Get("X-Amz-Request-Id") == "" {
 		t.Errorf("large head: %d %s", resp.StatusCode, b)
 	}
 	_, in = e.wire("not http at all\r\n\r\n")
 	resp = must[*http.Response](t)(http.ReadResponse(in, nil))
-	if b, _ := io.ReadAll(resp.Body); resp.StatusCode != 400 || !bytes.Contains(b, []byte("<Code>BadRequest</Code>")) {
+	if b, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusBadRequest || !bytes.Contains(b, []byte("<Code>BadRequest</Code>")) {
 		t.Errorf("no HTTP: %d %s", resp.StatusCode, b)
 	}
-	if a := e.request(owner, "GET", "/photos/k", nil, "X-Pad", strings.Repeat("p", 12<<10)); a.StatusCode != 404 {
+	if a := e.request(owner, "GET", "/photos/k", nil, "X-Pad", strings.Repeat("p", 12<<10)); a.StatusCode != http.StatusNotFound {
 		t.Errorf("12 KiB of headers: %d", a.StatusCode)
 	}
 }
@@ -372,7 +372,7 @@ func TestExpectIsDeniedBeforeTheBody(t *testing.T) {
 	}
 	in.ReadString('\n')
 	c.Write(make([]byte, 1<<30>>10))
-	if resp := must[*http.Response](t)(http.ReadResponse(in, nil)); resp.StatusCode != 200 {
+	if resp := must[*http.Response](t)(http.ReadResponse(in, nil)); resp.StatusCode != http.StatusOK {
 		t.Errorf("after 100: %d", resp.StatusCode)
 	}
 }
@@ -495,7 +495,7 @@ func TestTooManyRequests(t *testing.T) {
 			t.Errorf("under way: %d", s)
 		}
 	}
-	if a := e.request(owner, "GET", "/photos", nil); a.StatusCode != 200 {
+	if a := e.request(owner, "GET", "/photos", nil); a.StatusCode != http.StatusOK {
 		t.Errorf("afterwards: %d", a.StatusCode)
 	}
 }

@@ -2,7 +2,6 @@ package s3
 
 import (
 	"encoding/base64"
-	"net/http"
 	"strings"
 	"unicode/utf8"
 
@@ -250,5 +249,5 @@ func (a *API) listBuckets(c *call) (*httpd.Response, error) {
 	}
 	x.opt("Prefix", prefix)
 	x.close("ListAllMyBucketsResult")
-	return x.respond(c, http.StatusOK), nil
+	return x.respond(c), nil
 }

@@ -30,7 +30,7 @@ func (a *API) createUpload(c *call) (*httpd.Response, error) {
 	x.el("Key", c.at.key)
 	x.el("UploadId", id.String())
 	x.close("InitiateMultipartUploadResult")
-	resp := x.respond(c, http.StatusOK)
+	resp := x.respond(c)
 	if in.Checksum != "" {
 		resp.Set(hdrAlgorithm, string(in.Checksum))
 		resp.Set(hdrSumType, sumType(objects.Checksum{Composite: !in.FullObject}))
@@ -92,7 +92,7 @@ func (a *API) uploadPartCopy(c *call) (*httpd.Response, error) {
 	}
 	part, err := a.Store.UploadPartCopy(c.ctx, in)
 	if err != nil {
-		return nil, copyFailed(c, err)
+		return nil, copyFailed(err)
 	}
 	x := newXML()
 	x.root("CopyPartResult")
@@ -100,7 +100,7 @@ func (a *API) uploadPartCopy(c *call) (*httpd.Response, error) {
 	x.etag(part.ETag)
 	x.elSum(part.Checksum, false)
 	x.close("CopyPartResult")
-	return x.respond(c, http.StatusOK), nil
+	return x.respond(c), nil
 }
 
 // completeDocument is the body of CompleteMultipartUpload.
@@ -201,7 +201,7 @@ func completed(c *call, info *objects.Info) *httpd.Response {
 	x.etag(info.ETag)
 	x.elSum(info.Checksum, true)
 	x.close("CompleteMultipartUploadResult")
-	return x.respond(c, http.StatusOK)
+	return x.respond(c)
 }
 
 func (a *API) abortUpload(c *call) (*httpd.Response, error) {

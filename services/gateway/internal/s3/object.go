@@ -242,7 +242,7 @@ func (a *API) getAttributes(c *call) (*httpd.Response, error) {
 		x.int("ObjectSize", info.Size)
 	}
 	x.close("GetObjectAttributesResponse")
-	resp := x.respond(c, http.StatusOK)
+	resp := x.respond(c)
 	resp.Set(hdrLastModified, info.Modified.UTC().Format(http.TimeFormat))
 	return resp, nil
 }

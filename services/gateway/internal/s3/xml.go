@@ -139,8 +139,8 @@ var escapes = func() (t [utf8.RuneSelf]string) {
 }()
 
 // respond makes an answer of a finished document.
-func (x *document) respond(c *call, status int) *httpd.Response {
-	resp := c.response(status, 1)
+func (x *document) respond(c *call) *httpd.Response {
+	resp := c.response(http.StatusOK, 1)
 	resp.Set(hdrContentType, xmlType)
 	resp.Body = x.b
 	return resp
