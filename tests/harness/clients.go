@@ -31,7 +31,7 @@ func ClientEnv(home, endpoint string) []string {
 		"HOME=" + home,
 		"AWS_ACCESS_KEY_ID=" + AccessKey, "AWS_SECRET_ACCESS_KEY=" + SecretKey,
 		"AWS_DEFAULT_REGION=" + Region, "AWS_REGION=" + Region,
-		"AWS_ENDPOINT_URL=" + endpoint, "AWS_EC2_METADATA_DISABLED=true",
+		"AWS_CA_BUNDLE=", "AWS_ENDPOINT_URL=" + endpoint, "AWS_EC2_METADATA_DISABLED=true",
 		"AWS_CONFIG_FILE=" + filepath.Join(home, "aws-config"),
 		"AWS_SHARED_CREDENTIALS_FILE=" + filepath.Join(home, "aws-credentials"),
 		"RCLONE_CONFIG=" + filepath.Join(home, "rclone.conf"),

@@ -94,6 +94,7 @@ var layers = map[string][]string{
 	"shared/config":    {"fault"},
 	"shared/telemetry": {"fault"},
 	"shared/kv":        {"fault"},
+	"shared/datadir":   {"object", "fault"},
 	"shared/nodeapi":   {"object", "fault", "rpc"},
 	"shared/control":   {"object", "fault", "layout", "rpc", "nodeapi"},
 	"shared/metaapi":   {"object", "fault", "layout", "register", "rpc"},

@@ -12,7 +12,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
+
+	"hangar/shared/config"
 )
 
 // Options shape the cluster.
@@ -29,7 +33,10 @@ type Options struct {
 	AccessKey, SecretKey, Bucket string
 	AdminToken                   string
 	Region                       string
-	Out                          io.Writer
+	// Known names the variables that each service reads: those are handed on
+	// from this process's environment, others with their prefix are not.
+	Known map[string][]string
+	Out   io.Writer
 }
 
 // ClusterFile, in Dir, describes the running cluster.
@@ -148,6 +155,7 @@ func (o *Options) plan(ctx context.Context) (*Cluster, error) {
 	}
 	add := func(service string, n int, zone, ops string, env ...string) {
 		name := fmt.Sprintf("%s-%d", service, n+1)
+		env = append(o.inherited(service), env...)
 		env = append(env, "HANGAR_NATS_URL="+c.NATS, "HANGAR_OPS_ADDR="+ops, "HANGAR_ZONE="+zone)
 		c.Processes = append(c.Processes, &Process{
 			Name: name, Service: service, Zone: zone, Ops: ops, bin: filepath.Join(o.BinDir, service), env: env,
@@ -155,7 +163,7 @@ func (o *Options) plan(ctx context.Context) (*Cluster, error) {
 	}
 	c.Processes = append(c.Processes, &Process{
 		Name: "nats-1", Service: "nats", bin: filepath.Join(o.BinDir, "hangar"),
-		args: []string{"nats", "--data", filepath.Join(o.Dir, "nats-1"), "--listen", broker},
+		env: o.inherited("nats"), args: []string{"nats", "--data", filepath.Join(o.Dir, "nats-1"), "--listen", broker},
 	})
 	add("admin", 0, "zone-1", next(), "HANGAR_ADMIN_ADDR="+admin, "HANGAR_ADMIN_TOKEN="+c.AdminToken,
 		"HANGAR_REGION="+o.Region, fmt.Sprintf("HANGAR_REPLICATION_FACTOR=%d", o.ReplicationFactor),
@@ -174,6 +182,18 @@ func (o *Options) plan(ctx context.Context) (*Cluster, error) {
 		add("gateway", i, fmt.Sprintf("zone-%d", i%o.Zones+1), next(), "HANGAR_S3_ADDR="+s3)
 	}
 	return c, nil
+}
+
+// inherited is the part of this process's environment that a service gets.
+func (o *Options) inherited(service string) []string {
+	var env []string
+	for _, e := range os.Environ() {
+		name, _, _ := strings.Cut(e, "=")
+		if !strings.HasPrefix(name, config.Prefix) || slices.Contains(o.Known[service], name) {
+			env = append(env, e)
+		}
+	}
+	return env
 }
 
 // freeAddrs returns n loopback addresses nobody listens on at the moment.

@@ -42,7 +42,7 @@ func (s *supervisor) start(ctx context.Context, p *Process) error {
 	}
 	defer log.Close()
 	cmd := exec.Command(p.bin, p.args...)
-	cmd.Env = append(os.Environ(), p.env...)
+	cmd.Env = p.env
 	cmd.Stdout, cmd.Stderr = log, log
 	// Processes of a supervisor that was killed must not stay behind; a group
 	// of their own keeps Ctrl-C from reaching them before stop does.
