@@ -57,12 +57,11 @@ type Deps struct {
 	Log *slog.Logger
 }
 
-// BootstrapInput is what a cluster starts with; Bootstrapped is what there is
-// afterwards.
-type (
-	BootstrapInput = ops.BootstrapInput
-	Bootstrapped   = ops.Bootstrapped
-)
+// BootstrapInput is what a cluster starts with.
+type BootstrapInput = ops.BootstrapInput
+
+// Bootstrapped is what there is after Bootstrap, and what it made.
+type Bootstrapped = ops.Bootstrapped
 
 // Service is one admin process. Methods are safe for concurrent use.
 type Service struct {
