@@ -42,7 +42,7 @@ type Config struct {
 	// MinPartBytes is the least size of a part that is not the last; 5 MiB.
 	MinPartBytes int64
 	// ClaimAfter is when a stream claims its blocks, and how often it renews
-	// the claim; 1 minute. A stream that lets ten times as long pass without
+	// the claim; 1 minute. A stream that lets five times as long pass without
 	// ending a block fails. The block service's grace period must be longer
 	// than that.
 	ClaimAfter time.Duration

@@ -196,7 +196,7 @@ func (s *Service) putPage(ctx context.Context, o blockapi.Owner, page int, p rec
 // stallLimit is how many times ClaimAfter may pass between two blocks, and
 // claimLife how many a claim lasts.
 const (
-	stallLimit = 10
+	stallLimit = 5
 	claimLife  = 60
 )
 
