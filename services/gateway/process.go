@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"net"
+	"strconv"
 	"time"
 
 	"hangar/shared/adminapi"
@@ -30,7 +31,6 @@ func (c *ProcessConfig) Validate() error { return c.Gateway.Validate() }
 // NATS servers, until ctx ends.
 func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 	id := process.Identity{Node: process.Describe("gateway", version, c.Process.Zone, object.NewNodeID())}
-	id.Node.S3Addr = c.Gateway.S3Addr
 	return lifecycle.Run(ctx, func(g *lifecycle.Group) error {
 		p, err := process.Start(g, c.Process, id)
 		if err != nil {
@@ -65,11 +65,18 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 		case <-stopped: // the group has its error
 			return nil
 		}
-		if addr, ok := gw.Addr().(*net.TCPAddr); ok {
-			id.Node.S3Addr = addr.String()
-		}
+		id.Node.S3Addr = reachable(gw.Addr(), id.Node.Hostname)
 		return p.Announce(g, id)
 	})
+}
+
+// reachable is the address that others may use: one that listens everywhere is
+// found under the machine's name.
+func reachable(addr net.Addr, hostname string) string {
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return net.JoinHostPort(hostname, strconv.Itoa(tcp.Port))
+	}
+	return addr.String()
 }
 
 // Rings tells a metaapi.Client about the metadata ring in a mirror.
