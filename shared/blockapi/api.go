@@ -47,6 +47,10 @@ type Block struct {
 	// Data is the encoded content. Receivers must not keep or change it after
 	// the call it came with returns, unless that call says otherwise.
 	Data []byte
+	// Hashed says that Data was checked against Hash in this process, or was
+	// just read against a checksum taken after such a check: a receiver need
+	// not hash it again. It never travels.
+	Hashed bool
 }
 
 // Released says that an owner has probably died. It is a hint: receivers
@@ -62,7 +66,8 @@ type Released struct {
 // Node is one process of the block service. Safe for concurrent use.
 type Node interface {
 	// Put stores b and records that owner refers to it; both are durable when
-	// it returns nil. The content is verified against the hash first (Corrupt).
+	// it returns nil. The content is verified against the hash first, unless
+	// it is Hashed (Corrupt).
 	// Idempotent. Errors: Corrupt, StorageFull, Overloaded, Invalid.
 	Put(ctx context.Context, owner Owner, b Block) error
 	// Get returns a block whose stored checksum was verified. The caller owns

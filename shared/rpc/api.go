@@ -18,6 +18,9 @@ type Message struct {
 	// receiver of a request must not keep it after its handler returned; the
 	// receiver of an answer owns it.
 	Payload []byte
+	// Near says of a received message that it never left the process: its
+	// bytes are the sender's own. Senders leave it alone.
+	Near bool
 }
 
 // Handler answers a request. ctx ends when the caller's deadline, less a

@@ -137,7 +137,9 @@ func (e *endpoint) call(ctx context.Context, m Message) (a Answer, began bool) {
 	deadline, _ := ctx.Deadline()
 	ctx, cancel := context.WithDeadline(ctx, deadline.Add(-margin(time.Until(deadline))))
 	defer cancel()
+	m.Near = true
 	a, began = e.serve(ctx, m)
+	a.Near = true
 	if a.Err != nil {
 		a.Err = asFault(a.Err)
 	}

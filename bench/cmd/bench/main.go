@@ -17,6 +17,7 @@ func main() {
 	flag.StringVar(&o.dir, "dir", "", "where to keep data (default: a temporary directory)")
 	flag.DurationVar(&o.turn, "turn", 3*time.Second, "length of a turn")
 	flag.IntVar(&o.rounds, "rounds", 3, "turns of each side per workload; the median counts")
+	flag.StringVar(&o.ops, "ops", "", "address at which hangar serves profiles while it is measured")
 	flag.StringVar(&o.only, "only", "", "run only workloads whose name contains this")
 	flag.Parse()
 	if err := run(o); err != nil {

@@ -30,6 +30,7 @@ type options struct {
 	turn     time.Duration
 	rounds   int
 	only     string
+	ops      string
 }
 
 // side is one of the two servers.
@@ -55,10 +56,14 @@ func run(o options) error {
 		return err
 	}
 	defer floor.stop()
-	ours, err := start("hangar", s3, "http://"+admin+"/health", []string{
+	env := []string{
 		"HANGAR_S3_ADDR=" + s3, "HANGAR_ADMIN_ADDR=" + admin, "HANGAR_DEFAULT_ACCESS_KEY=" + keyID,
 		"HANGAR_DEFAULT_SECRET_KEY=" + secret, "HANGAR_DEFAULT_BUCKET=" + bucket,
-	}, filepath.Join(o.bin, "hangar"), "server", "--data", o.dir)
+	}
+	if o.ops != "" {
+		env = append(env, "HANGAR_OPS_ADDR="+o.ops, "HANGAR_PPROF=true")
+	}
+	ours, err := start("hangar", s3, "http://"+admin+"/health", env, filepath.Join(o.bin, "hangar"), "server", "--data", o.dir)
 	if err != nil {
 		return err
 	}

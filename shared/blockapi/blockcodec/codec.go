@@ -8,7 +8,7 @@ import (
 
 	"github.com/klauspost/compress"
 	"github.com/klauspost/compress/zstd"
-	"lukechampine.com/blake3"
+	"github.com/zeebo/blake3"
 
 	"hangar/shared/blockapi"
 	"hangar/shared/fault"
@@ -103,8 +103,8 @@ func promising(plain []byte) bool {
 	return false
 }
 
-// Decode returns b's plain content after checking it against b.Hash: Corrupt
-// when it does not match. For plain blocks it is b.Data itself; otherwise it is
+// Decode returns b's plain content after checking it against b.Hash, unless it
+// is Hashed: Corrupt when it does not match. For plain blocks it is b.Data itself; otherwise it is
 // a buffer of its own, to be recycled by the caller.
 func (c *Codec) Decode(b blockapi.Block) (plain []byte, own bool, err error) {
 	if err := Check(b); err != nil {
@@ -120,7 +120,7 @@ func (c *Codec) Decode(b blockapi.Block) (plain []byte, own bool, err error) {
 		}
 		own = true
 	}
-	if int64(len(plain)) != b.PlainBytes || Hash(plain) != b.Hash {
+	if int64(len(plain)) != b.PlainBytes || !b.Hashed && Hash(plain) != b.Hash {
 		if own {
 			c.buffers.Put(plain)
 		}
@@ -131,6 +131,9 @@ func (c *Codec) Decode(b blockapi.Block) (plain []byte, own bool, err error) {
 
 // Verify checks that b decodes to what its hash says: Corrupt or Invalid when not.
 func (c *Codec) Verify(b blockapi.Block) error {
+	if b.Hashed {
+		return Check(b)
+	}
 	plain, own, err := c.Decode(b)
 	if own {
 		c.buffers.Put(plain)

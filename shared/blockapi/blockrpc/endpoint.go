@@ -115,6 +115,7 @@ func (e *Endpoint) put(ctx context.Context, m rpc.Message) (rpc.Message, error) 
 	if err != nil {
 		return rpc.Message{}, err
 	}
+	b.Hashed = m.Near // the client hashed what it sends
 	return rpc.Message{}, e.node.Put(ctx, owner, b)
 }
 

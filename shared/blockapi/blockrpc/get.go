@@ -104,6 +104,7 @@ func (c *Client) getFrom(ctx context.Context, node object.NodeID, h object.Hash,
 	if err != nil {
 		return nil, err
 	}
+	b.Hashed = answer.Near // the node has just checked it
 	plain, own, err := c.codec.Decode(b)
 	if own || err != nil {
 		c.opts.Buffers.Put(answer.Payload)

@@ -14,7 +14,7 @@ import (
 
 func TestRecordsRoundTrip(t *testing.T) {
 	b := Block{
-		Location: segment.Location{Segment: 1 << 40, Offset: 1 << 50, StoredBytes: 8 << 20, Checksum: 0xFFFFFFFF},
+		Location: segment.Location{Segment: 1 << 40, Offset: 1 << 50, StoredBytes: 8 << 20, Checksum: 1<<64 - 1},
 		Encoding: blockapi.Zstd, PlainBytes: 8 << 20, Refs: 1 << 31,
 	}
 	if got, err := decodeBlock(b.encode()); err != nil || got != b {

@@ -98,7 +98,7 @@ type Block struct {
 	Refs uint32
 }
 
-const blockValueBytes = 1 + 8 + 8 + 4 + 4 + 1 + 4 + 4
+const blockValueBytes = 1 + 8 + 8 + 4 + 8 + 1 + 4 + 4
 
 func (b Block) encode() []byte {
 	v := make([]byte, 0, blockValueBytes)
@@ -106,7 +106,7 @@ func (b Block) encode() []byte {
 	v = binary.BigEndian.AppendUint64(v, uint64(b.Segment))
 	v = binary.BigEndian.AppendUint64(v, uint64(b.Offset))
 	v = binary.BigEndian.AppendUint32(v, uint32(b.StoredBytes))
-	v = binary.BigEndian.AppendUint32(v, b.Checksum)
+	v = binary.BigEndian.AppendUint64(v, b.Checksum)
 	v = append(v, byte(b.Encoding))
 	v = binary.BigEndian.AppendUint32(v, uint32(b.PlainBytes))
 	return binary.BigEndian.AppendUint32(v, b.Refs)
@@ -119,10 +119,10 @@ func decodeBlock(v []byte) (b Block, err error) {
 	b.Segment = segment.ID(binary.BigEndian.Uint64(v[1:]))
 	b.Offset = int64(binary.BigEndian.Uint64(v[9:]))
 	b.StoredBytes = int64(binary.BigEndian.Uint32(v[17:]))
-	b.Checksum = binary.BigEndian.Uint32(v[21:])
-	b.Encoding = blockapi.Encoding(v[25])
-	b.PlainBytes = int64(binary.BigEndian.Uint32(v[26:]))
-	b.Refs = binary.BigEndian.Uint32(v[30:])
+	b.Checksum = binary.BigEndian.Uint64(v[21:])
+	b.Encoding = blockapi.Encoding(v[29])
+	b.PlainBytes = int64(binary.BigEndian.Uint32(v[30:]))
+	b.Refs = binary.BigEndian.Uint32(v[34:])
 	if b.StoredBytes > blockapi.MaxBlockBytes || b.Offset < 0 {
 		return Block{}, fault.New(fault.Corrupt, "index: block of impossible size or place")
 	}

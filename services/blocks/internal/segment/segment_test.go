@@ -3,6 +3,7 @@ package segment
 import (
 	"bytes"
 	"errors"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"sync"
@@ -389,7 +390,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	h := encodeFileHeader(1)
 	h[9] = formatVersion + 1
-	sum := Checksum(h[:28])
+	sum := crc32.Checksum(h[:28], castagnoli)
 	h[28], h[29], h[30], h[31] = byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum)
 	if err := os.WriteFile(filepath.Join(dir, ID(1).name()), h[:], 0o600); err != nil {
 		t.Fatal(err)

@@ -33,7 +33,7 @@ type Config struct {
 	// PageBlocks is how many blocks are listed in one row; 1,024.
 	PageBlocks int
 	// WriteWindow and ReadWindow are how many blocks of one request are on
-	// their way at once; 3 and 4.
+	// their way at once; 8 and 4.
 	WriteWindow, ReadWindow int
 	// WriteMemory and ReadMemory bound the block memory of all requests
 	// together, in bytes; 96 MiB each. Requests wait for a first block, and do
@@ -63,7 +63,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.InlineBytes, 32<<10)
 	orDefault(&c.BlockBytes, 1<<20)
 	orDefault(&c.PageBlocks, 1024)
-	orDefault(&c.WriteWindow, 3)
+	orDefault(&c.WriteWindow, 8)
 	orDefault(&c.ReadWindow, 4)
 	orDefault(&c.WriteMemory, 96<<20)
 	orDefault(&c.ReadMemory, 96<<20)
