@@ -19,6 +19,7 @@ import (
 	"hangar/shared/lifecycle"
 	"hangar/shared/metaapi"
 	"hangar/shared/rpc"
+	"hangar/shared/telemetry"
 )
 
 // Config is what an operator may set; see package config.
@@ -53,6 +54,8 @@ type Deps struct {
 	Rows metaapi.Rows
 	// Registry is what /metrics shows; nil makes one.
 	Registry *prometheus.Registry
+	// Health holds checks of this process that /health reports too; may be nil.
+	Health *telemetry.Health
 	// Log defaults to slog.Default.
 	Log *slog.Logger
 }
@@ -91,7 +94,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 	s := &Service{cfg: cfg, deps: deps, store: store, fleet: newFleet(deps.Conn, deps.Mirror), ready: make(chan struct{})}
 	s.ops = ops.New(ops.Options{Store: store, Mirror: deps.Mirror, Fleet: s.fleet, Rows: deps.Rows, Log: deps.Log})
 	s.http = httpapi.New(httpapi.Options{
-		Ops: s.ops, AdminToken: cfg.Token, MetricsToken: cfg.MetricsToken, Registry: deps.Registry, Log: deps.Log,
+		Ops: s.ops, AdminToken: cfg.Token, MetricsToken: cfg.MetricsToken, Registry: deps.Registry, Health: deps.Health, Log: deps.Log,
 	})
 	return s, nil
 }
@@ -119,6 +122,10 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("HANGAR_ADMIN_ADDR: %w", err)
 	}
 	return lifecycle.Run(ctx, func(g *lifecycle.Group) error {
+		// Whoever asks for health first gets an answer that means something.
+		if _, err := s.fleet.list(ctx); err != nil {
+			s.deps.Log.WarnContext(ctx, "nodes are not listed yet", "error", err)
+		}
 		g.Go("presence", s.fleet.Run)
 		g.Go("deletions", s.ops.Run)
 		stop, err := adminapi.Serve(s.deps.Conn, s.Buckets())

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"hangar/services/gateway/internal/access"
@@ -18,8 +19,10 @@ import (
 	"hangar/shared/adminapi"
 	"hangar/shared/blockapi"
 	"hangar/shared/control"
+	"hangar/shared/fault"
 	"hangar/shared/lifecycle"
 	"hangar/shared/metaapi"
+	"hangar/shared/object"
 	"hangar/shared/telemetry"
 )
 
@@ -74,6 +77,7 @@ type Gateway struct {
 	deps  Deps
 	ready chan struct{}
 	addr  net.Addr // set before ready is closed
+	store atomic.Pointer[objects.Service]
 }
 
 // New makes a gateway. It starts nothing.
@@ -101,7 +105,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	store := objects.New(g.deps.Rows, g.deps.Blocks, log, objects.Config{
 		InlineBytes: g.cfg.InlineBytes, BlockBytes: g.cfg.BlockBytes,
 		WriteMemory: g.cfg.WriteMemory, ReadMemory: g.cfg.ReadMemory,
+		MayWrite: g.mayWrite, Buckets: g.buckets,
 	})
+	g.store.Store(store)
 	seen := newMetrics(g.deps.Telemetry.Registry)
 	defer seen.unregister()
 	cluster := g.deps.View().Cluster
@@ -125,6 +131,39 @@ func (g *Gateway) Run(ctx context.Context) error {
 		log.InfoContext(ctx, "serving S3", "addr", ln.Addr().String(), "region", cluster.Region)
 		return nil
 	})
+}
+
+// Await returns once this gateway has applied the control state of a revision,
+// and has finished the writes that it let in before. Other services' barriers
+// rest on it.
+func (g *Gateway) Await(ctx context.Context, m *control.Mirror, rev control.Revision) error {
+	if err := m.WaitRevision(ctx, rev); err != nil {
+		return err
+	}
+	if s := g.store.Load(); s != nil {
+		return s.Quiesce(ctx)
+	}
+	return nil
+}
+
+// mayWrite is asked right before content becomes visible: the bucket may have
+// been shut since the request began.
+func (g *Gateway) mayWrite(id object.BucketID) error {
+	b := g.deps.View().Bucket(id)
+	switch {
+	case b == nil:
+		return fault.Wrap(fault.NotFound, access.ErrNoSuchBucket, "bucket %s", id)
+	case b.State != control.BucketActive:
+		return fault.Wrap(fault.Conflict, access.ErrBucketBusy, "bucket %s", id)
+	}
+	return nil
+}
+
+func (g *Gateway) buckets() (ids []object.BucketID) {
+	for _, b := range g.deps.View().Buckets() {
+		ids = append(ids, b.ID)
+	}
+	return ids
 }
 
 // check reports why requests would fail at present.

@@ -9,7 +9,6 @@ import (
 	"hangar/shared/adminapi"
 	"hangar/shared/blockapi/blockrpc"
 	"hangar/shared/control"
-	"hangar/shared/layout"
 	"hangar/shared/lifecycle"
 	"hangar/shared/metaapi"
 	"hangar/shared/object"
@@ -39,14 +38,15 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 		if err := p.AwaitControl(ctx); err != nil {
 			return err
 		}
-		blocks, err := blockrpc.NewClient(p.Conn, func() *layout.Ring { return blocksRing(p.Mirror.View()) }, blockrpc.Options{})
+		rings := process.Rings{Mirror: p.Mirror}
+		blocks, err := blockrpc.NewClient(p.Conn, rings.Blocks, blockrpc.Options{})
 		if err != nil {
 			return err
 		}
 		g.Defer("block client", func(context.Context) error { blocks.Close(); return nil })
 		clock := register.NewClock(register.NewNode(), time.Now)
 		gw, err := New(c.Gateway, Deps{
-			Rows:      metaapi.NewClient(p.Conn, Rings{p.Mirror}, clock, metaapi.Options{}),
+			Rows:      metaapi.NewClient(p.Conn, rings, clock, metaapi.Options{}),
 			Blocks:    blocks,
 			Buckets:   adminapi.NewClient(p.Conn),
 			View:      p.Mirror.View,
@@ -66,6 +66,7 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 			return nil
 		}
 		id.Node.S3Addr = reachable(gw.Addr(), id.Node.Hostname)
+		id.Await = func(ctx context.Context, rev control.Revision) error { return gw.Await(ctx, p.Mirror, rev) }
 		return p.Announce(g, id)
 	})
 }
@@ -77,39 +78,4 @@ func reachable(addr net.Addr, hostname string) string {
 		return net.JoinHostPort(hostname, strconv.Itoa(tcp.Port))
 	}
 	return addr.String()
-}
-
-// Rings tells a metaapi.Client about the metadata ring in a mirror.
-type Rings struct{ Mirror *control.Mirror }
-
-var _ metaapi.Rings = Rings{}
-
-// Ring implements metaapi.Rings.
-func (r Rings) Ring() *layout.Ring {
-	if l := r.Mirror.View().Layout; l != nil {
-		return &l.Meta
-	}
-	return nil
-}
-
-// Await implements metaapi.Rings.
-func (r Rings) Await(ctx context.Context, epoch uint64) {
-	for {
-		changed := r.Mirror.Changed()
-		if ring := r.Ring(); ring != nil && ring.Epoch >= epoch {
-			return
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func blocksRing(v *control.View) *layout.Ring {
-	if v.Layout == nil {
-		return nil
-	}
-	return &v.Layout.Blocks
 }

@@ -62,6 +62,11 @@ func (s *server) services(ctx context.Context) (admin.Bootstrapped, error) {
 	if err := s.gateway(n, rows, rings, adm); err != nil {
 		return made, err
 	}
+	id := identity("admin", s.c, n.admin, "")
+	id.Node.AdminAddr = s.c.Admin.Addr
+	if err := s.register(n.admin, id); err != nil {
+		return made, err
+	}
 	return made, s.run("admin", adm.Run, adm.Ready())
 }
 
@@ -70,7 +75,7 @@ func (s *server) admin(ctx context.Context, n conns, rows metaapi.Rows) (*admin.
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	adm, err := admin.New(ctx, s.c.Admin, admin.Deps{
-		Conn: n.admin, Mirror: s.mirror, Rows: rows, Registry: s.t.Registry, Log: s.t.Logger,
+		Conn: n.admin, Mirror: s.mirror, Rows: rows, Registry: s.t.Registry, Health: s.t.Health, Log: s.t.Logger,
 	})
 	if err != nil {
 		return nil, admin.Bootstrapped{}, err
@@ -112,7 +117,7 @@ func (s *server) storage(n conns, rows metaapi.Rows) error {
 		conn         *rpc.Conn
 		service, dir string
 	}{{n.meta, "meta", s.c.Meta.Dir}, {n.blocks, "blocks", s.c.Blocks.Dir}} {
-		if err := s.register(x.conn, x.service, x.dir); err != nil {
+		if err := s.register(x.conn, identity(x.service, s.c, x.conn, x.dir)); err != nil {
 			return err
 		}
 	}
@@ -134,15 +139,22 @@ func (s *server) gateway(n conns, rows metaapi.Rows, rings process.Rings, adm *a
 	if err := s.run("gateway", gw.Run, gw.Ready()); err != nil {
 		return err
 	}
-	return s.register(n.gateway, "gateway", "")
+	id := identity("gateway", s.c, n.gateway, "")
+	id.Node.S3Addr = gw.Addr().String()
+	id.Await = func(ctx context.Context, rev control.Revision) error { return gw.Await(ctx, s.mirror, rev) }
+	return s.register(n.gateway, id)
 }
 
 // register makes a service visible, as it is when it is a process of its own.
-func (s *server) register(conn *rpc.Conn, service, dir string) error {
-	stop, err := process.Announce(conn, s.mirror, identity(service, s.c.Version, s.c.Zone, conn.Node(), dir))
+func (s *server) register(conn *rpc.Conn, id process.Identity) error {
+	stop, err := process.Announce(conn, s.mirror, id)
 	if err != nil {
 		return err
 	}
-	s.g.Defer(service+" presence", func(context.Context) error { return stop() })
+	s.g.Defer(id.Node.Service+" presence", func(context.Context) error { return stop() })
 	return nil
+}
+
+func identity(service string, c Config, conn *rpc.Conn, dir string) process.Identity {
+	return process.Identity{Node: process.Describe(service, c.Version, c.Zone, conn.Node()), DataDir: dir}
 }

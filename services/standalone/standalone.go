@@ -29,7 +29,6 @@ import (
 	"hangar/shared/lifecycle"
 	"hangar/shared/natsd"
 	"hangar/shared/object"
-	"hangar/shared/process"
 	"hangar/shared/rpc"
 	"hangar/shared/telemetry"
 )
@@ -289,7 +288,3 @@ func isTerminal(w io.Writer) bool {
 
 // startTimeout bounds the wait for the built-in broker and the control state.
 const startTimeout = time.Minute
-
-func identity(service, version, zone string, node object.NodeID, dir string) process.Identity {
-	return process.Identity{Node: process.Describe(service, version, zone, node), DataDir: dir}
-}

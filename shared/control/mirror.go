@@ -125,7 +125,11 @@ func (m *Mirror) Run(ctx context.Context) error {
 		if time.Since(began) > idleCheck {
 			pause = resyncPause
 		}
-		m.log.WarnContext(ctx, "control mirror resynchronises", "error", err, "pause", pause)
+		level := slog.LevelWarn
+		if errors.Is(err, jetstream.ErrStreamNotFound) && m.View().Revision == 0 {
+			level = slog.LevelDebug // a new cluster: the stream is about to be made
+		}
+		m.log.Log(ctx, level, "control mirror resynchronises", "error", err, "pause", pause)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():

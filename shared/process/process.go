@@ -53,6 +53,9 @@ type Process struct {
 type Identity struct {
 	Node    nodeapi.Node
 	DataDir string // where the mirror keeps its copy and the disk is measured; may be empty
+	// Await answers barriers: it returns once a revision is in force here.
+	// Nil waits for the mirror.
+	Await func(ctx context.Context, rev control.Revision) error
 }
 
 // Start connects, follows the control state and serves /health and /metrics.
@@ -146,7 +149,11 @@ func (p *Process) Announce(g *lifecycle.Group, id Identity) error {
 
 // Announce registers a node and answers barriers for it.
 func Announce(conn *rpc.Conn, m *control.Mirror, id Identity) (stop func() error, err error) {
-	stopBarrier, err := nodeapi.ServeBarrier(conn, m.WaitRevision)
+	await := id.Await
+	if await == nil {
+		await = m.WaitRevision
+	}
+	stopBarrier, err := nodeapi.ServeBarrier(conn, await)
 	if err != nil {
 		return nil, err
 	}

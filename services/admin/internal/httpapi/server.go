@@ -5,6 +5,10 @@
 package httpapi
 
 import (
+	"fmt"
+	"maps"
+	"slices"
+
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -22,6 +26,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"hangar/services/admin/internal/ops"
+	"hangar/shared/telemetry"
 )
 
 const (
@@ -46,7 +51,9 @@ type Options struct {
 	MetricsToken string
 	// Registry is what /metrics shows; the server adds its own. Nil makes one.
 	Registry *prometheus.Registry
-	Log      *slog.Logger
+	// Health holds checks of this process that /health reports too; may be nil.
+	Health *telemetry.Health
+	Log    *slog.Logger
 }
 
 // Server is the HTTP server of the Admin API.
@@ -55,6 +62,7 @@ type Server struct {
 	ops          *ops.Ops
 	adminToken   [32]byte // SHA-256, so that comparing leaks no length
 	metricsToken *[32]byte
+	checks       *telemetry.Health
 	log          *slog.Logger
 	requests     *prometheus.CounterVec
 	seconds      *prometheus.HistogramVec
@@ -62,7 +70,7 @@ type Server struct {
 
 // New makes a server. It panics if its metrics are in the registry already.
 func New(o Options) *Server {
-	s := &Server{ops: o.Ops, adminToken: sha256.Sum256([]byte(o.AdminToken)), log: o.Log}
+	s := &Server{ops: o.Ops, adminToken: sha256.Sum256([]byte(o.AdminToken)), checks: o.Health, log: o.Log}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -130,6 +138,11 @@ func (s *Server) health(c *fiber.Ctx) error {
 	h := s.ops.Health()
 	c.Set(fiber.HeaderContentType, "text/plain; charset=utf-8")
 	c.Set(fiber.HeaderCacheControl, "no-store")
+	if s.checks != nil {
+		if r := s.checks.Check(c.UserContext()); !r.OK() {
+			return c.Status(http.StatusServiceUnavailable).SendString(failing(r))
+		}
+	}
 	switch h.Status {
 	case ops.Healthy:
 		return c.SendString("Hangar is fully operational\n")
@@ -138,6 +151,18 @@ func (s *Server) health(c *fiber.Ctx) error {
 	default:
 		return c.Status(http.StatusServiceUnavailable).SendString("Hangar cannot serve all requests: see /v2/GetClusterHealth\n")
 	}
+}
+
+// failing names the checks that failed, a line each.
+func failing(r telemetry.Report) string {
+	var out strings.Builder
+	out.WriteString("Hangar cannot serve all requests\n")
+	for _, name := range slices.Sorted(maps.Keys(r.Checks)) {
+		if state := r.Checks[name]; state != "ok" {
+			fmt.Fprintf(&out, "%s: %s\n", name, state)
+		}
+	}
+	return out.String()
 }
 
 // bearer returns the token of a request, "" when there is none.

@@ -2,6 +2,8 @@ package objects
 
 import (
 	"context"
+	"math/rand/v2"
+	"sync"
 	"time"
 
 	"hangar/shared/blockapi"
@@ -52,8 +54,52 @@ type waiting struct {
 	prefix string
 }
 
-// Run passes on hints about what is no longer needed until ctx ends.
+// Run passes on hints about what is no longer needed, and sweeps now and then
+// for what no hint was given about, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
+	var sweeps sync.WaitGroup
+	defer sweeps.Wait()
+	if s.cfg.Buckets != nil {
+		sweeps.Go(func() { s.keepSweeping(ctx) })
+	}
+	return s.passHints(ctx)
+}
+
+// sweepPause keeps a sweep from getting in the way of requests.
+const sweepPause = 200 * time.Millisecond
+
+// keepSweeping goes through the manifest rows of all buckets once per
+// SweepEvery. Every gateway does; they start at random times, and a row that
+// another has removed is no longer there to be looked at.
+func (s *Service) keepSweeping(ctx context.Context) {
+	wait := rand.N(s.cfg.SweepEvery)
+	for pause(ctx, wait) {
+		wait = s.cfg.SweepEvery
+		for _, b := range s.cfg.Buckets() {
+			for after, more := "", true; more && pause(ctx, sweepPause); {
+				var err error
+				if after, more, err = s.Sweep(ctx, b, after); err != nil {
+					s.log.WarnContext(ctx, "sweep of a bucket's block lists stopped; the next one begins again", "error", err)
+					more = false
+				}
+			}
+		}
+	}
+}
+
+// pause waits for d; false when ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (s *Service) passHints(ctx context.Context) error {
 	var queue []waiting // by due; bounded by maxWaiting
 	timer := time.NewTimer(0)
 	defer timer.Stop()

@@ -134,8 +134,12 @@ func putInfo(in PutInput, h record.ObjectHead, sum Checksum) Info {
 func (s *Service) writeObject(ctx context.Context, at Location, head record.ObjectHead, body []byte, cond WriteConditions) error {
 	value := objectValue(head, body)
 	key := record.ObjectKey(at.Bucket, at.Key)
+	leave, err := s.admit(at.Bucket)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	var written metaapi.Written
-	var err error
 	if cond.IsZero() {
 		written, err = s.rows.Put(ctx, key, value)
 	} else {

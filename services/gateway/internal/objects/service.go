@@ -48,6 +48,13 @@ type Config struct {
 	ClaimAfter time.Duration
 	// Grace is how long manifest rows are left alone; 15 minutes.
 	Grace time.Duration
+	// MayWrite says whether a bucket takes writes; nil means always. It is
+	// asked right before an object or upload becomes visible.
+	MayWrite func(object.BucketID) error
+	// Buckets lists all buckets, for the sweep; nil turns it off.
+	Buckets func() []object.BucketID
+	// SweepEvery is the time between sweeps over all manifest rows; 24 hours.
+	SweepEvery time.Duration
 	// Now is the wall clock; time.Now.
 	Now func() time.Time
 }
@@ -70,6 +77,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.MinPartBytes, MinPartBytes)
 	orDefault(&c.ClaimAfter, time.Minute)
 	orDefault(&c.Grace, 15*time.Minute)
+	orDefault(&c.SweepEvery, 24*time.Hour)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -104,6 +112,7 @@ type Service struct {
 	buffers  *buffers
 	reads    *tokens
 	hints    chan hint
+	fence    *fence
 }
 
 var _ Store = (*Service)(nil)
@@ -118,6 +127,7 @@ func New(rows metaapi.Rows, blocks blockapi.Store, log *slog.Logger, cfg Config)
 		blocks:   blocks,
 		verifier: record.NewVerifier(rows, cfg.Now),
 		log:      log,
+		fence:    newFence(),
 		buffers:  newBuffers(cfg.WriteMemory, cfg.BlockBytes),
 		reads:    newTokens(cfg.ReadMemory, cfg.BlockBytes),
 		hints:    make(chan hint, maxHints),

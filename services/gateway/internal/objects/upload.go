@@ -32,6 +32,11 @@ func (s *Service) CreateUpload(ctx context.Context, in CreateUploadInput) (objec
 	head := record.UploadHead{
 		Started: s.now(), Initiator: in.Initiator, Checksum: algorithm, FullObject: in.FullObject,
 	}
+	leave, err := s.admit(in.Bucket)
+	if err != nil {
+		return object.VersionID{}, err
+	}
+	defer leave()
 	_, err = s.rows.Put(ctx, record.UploadKey(in.Bucket, in.Key, id), &metaapi.Value{
 		Head:  head.Append(nil),
 		Body:  record.AppendUploadBody(nil, record.Metadata(in.Metadata)),

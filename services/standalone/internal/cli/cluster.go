@@ -19,18 +19,22 @@ type nodeRole struct {
 type clusterStatus struct {
 	LayoutVersion int `json:"layoutVersion"`
 	Nodes         []struct {
-		ID       string    `json:"id"`
-		Service  string    `json:"service"`
-		Version  string    `json:"garageVersion"`
-		Addr     string    `json:"addr"`
-		Hostname string    `json:"hostname"`
-		IsUp     bool      `json:"isUp"`
-		Role     *nodeRole `json:"role"`
-		Data     *struct {
-			Available int64 `json:"available"`
-			Total     int64 `json:"total"`
-		} `json:"dataPartition"`
+		ID       string     `json:"id"`
+		Service  string     `json:"service"`
+		Version  string     `json:"garageVersion"`
+		Addr     string     `json:"addr"`
+		Hostname string     `json:"hostname"`
+		IsUp     bool       `json:"isUp"`
+		Role     *nodeRole  `json:"role"`
+		Data     *partition `json:"dataPartition"`
+		Metadata *partition `json:"metadataPartition"`
 	} `json:"nodes"`
+}
+
+// partition is the disk that a node keeps its data on.
+type partition struct {
+	Available int64 `json:"available"`
+	Total     int64 `json:"total"`
 }
 
 type clusterHealth struct {
@@ -66,8 +70,10 @@ func statusCommand(c *client) *cobra.Command {
 							capacity = sizeOf(*n.Role.Capacity)
 						}
 					}
-					if n.Data != nil {
-						free = sizeOf(n.Data.Available)
+					for _, p := range []*partition{n.Data, n.Metadata} {
+						if p != nil {
+							free = sizeOf(p.Available)
+						}
 					}
 					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", short(n.ID), n.Service, state, zone, capacity, free, n.Hostname)
 				}
