@@ -40,7 +40,13 @@ type noServers struct{}
 func (noServers) Server(context.Context, string) error       { return nil }
 func (noServers) Dev(context.Context, DevOptions) error      { return nil }
 func (noServers) NATS(context.Context, string, string) error { return nil }
-func (noServers) ServerHelp() string                         { return "" }
+func (noServers) ControlExport(context.Context, ControlAt, string) error {
+	return nil
+}
+func (noServers) ControlRestore(context.Context, ControlAt, string, bool) error {
+	return nil
+}
+func (noServers) ServerHelp() string { return "" }
 
 // run executes the command line against an Admin API that answers from table.
 func run(t *testing.T, answers map[string]string, args ...string) (out string, seen []string, err error) {

@@ -21,6 +21,9 @@ type Servers interface {
 	Dev(ctx context.Context, o DevOptions) error
 	// NATS runs only the message broker.
 	NATS(ctx context.Context, dir, listen string) error
+	// ControlExport and ControlRestore back up and rebuild the control state.
+	ControlExport(ctx context.Context, at ControlAt, file string) error
+	ControlRestore(ctx context.Context, at ControlAt, file string, force bool) error
 	// ServerHelp describes the variables that Server reads.
 	ServerHelp() string
 }
@@ -67,7 +70,7 @@ or by --data (the directory of a server on this machine).`,
 	)
 	root.AddCommand(serverCommand(c, s), devCommand(c, s), natsCommand(c, s))
 	root.AddCommand(bucketCommand(c), keyCommand(c))
-	root.AddCommand(statusCommand(c), healthCommand(c), layoutCommand(c))
+	root.AddCommand(statusCommand(c), healthCommand(c), layoutCommand(c), controlCommand(c, s))
 	return root
 }
 
