@@ -10,6 +10,7 @@ import (
 	"hangar/services/standalone/internal/cli"
 	"hangar/shared/config"
 	"hangar/shared/control"
+	"hangar/shared/fault"
 	"hangar/shared/lifecycle"
 	"hangar/shared/natsd"
 	"hangar/shared/object"
@@ -44,6 +45,9 @@ func (c commands) ControlRestore(ctx context.Context, at cli.ControlAt, file str
 			return err
 		}
 		_, err = store.Restore(ctx, f, force)
+		if fault.Is(err, fault.AlreadyExists) {
+			return fmt.Errorf("%w: say --force --yes to do so", err)
+		}
 		return err
 	})
 }

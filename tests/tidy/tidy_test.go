@@ -100,6 +100,7 @@ var layers = map[string][]string{
 	"shared/metaapi":   {"object", "fault", "layout", "register", "rpc"},
 	"shared/blockapi":  {"object", "fault", "layout", "rpc"},
 	"shared/adminapi":  {"object", "fault", "rpc"},
+	"shared/segment":   {"object", "fault", "blockapi"},
 	"shared/record":    {"object", "fault", "metaapi", "blockapi"},
 	"shared/process":   {"object", "layout", "rpc", "control", "metaapi", "nodeapi", "telemetry", "config", "lifecycle"},
 }
