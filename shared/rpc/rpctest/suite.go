@@ -99,7 +99,7 @@ func callReturnsTheAnswer(t *testing.T, p Pair) {
 	} {
 		got, err := p.Client.Call(within(t, 5*time.Second), one(p), m)
 		if err != nil || string(got.Head) != "0"+string(m.Head) || !bytes.Equal(got.Payload, m.Payload) {
-			t.Errorf("sent %q, got %q, %v", m, got, err)
+			t.Errorf("sent %+v, got %+v, %v", m, got, err)
 		}
 	}
 	// Without a deadline in ctx there is one all the same.

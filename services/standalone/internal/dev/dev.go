@@ -39,7 +39,7 @@ type Options struct {
 	Out   io.Writer
 }
 
-// ClusterFile, in Dir, describes the running cluster.
+// ClusterFile is the file in Dir that describes the running cluster.
 const ClusterFile = "cluster.json"
 
 // Cluster is what ClusterFile holds.
