@@ -34,6 +34,8 @@ const (
 	HeadersTooLarge
 	// Stalled: the request did not arrive in time.
 	Stalled
+	// Truncated: nothing came of an announced body.
+	Truncated
 	// MethodUnknown: a method that HTTP does not define.
 	MethodUnknown
 	// Overloaded: as many requests are under way as the server allows.

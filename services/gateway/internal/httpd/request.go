@@ -49,10 +49,12 @@ func newRequest(c *fasthttp.RequestCtx) *Request {
 		r.Remote = addr.String()
 	}
 	if n := h.ContentLength(); n >= 0 {
-		r.ContentLength, r.HasLength = int64(n), n > 0 || len(h.Peek(fasthttp.HeaderContentLength)) > 0
+		r.ContentLength = int64(n)
 	} else if n == -1 {
 		r.ContentLength = -1
 	}
+	// fasthttp fills in a length where the client gave none.
+	r.HasLength = r.Header(fasthttp.HeaderContentLength) != ""
 	return r
 }
 

@@ -21,6 +21,11 @@ import (
 // connection.
 const keepBytes = 256 << 10
 
+// aheadBytes is how much of a body fasthttp may read before the handler runs.
+// What stalls or ends within it would be no request at all instead of an
+// operation that failed, so it is the least that fasthttp takes.
+const aheadBytes = 1
+
 // Server serves one API on one listener.
 type Server struct {
 	cfg     Config
@@ -53,6 +58,7 @@ func New(cfg Config, h Handler, log *slog.Logger) *Server {
 		DisableDefaultContentType:    true,
 		DisableStartupMessage:        true,
 		EnableTrustedProxyCheck:      true,
+		BodyLimit:                    aheadBytes,
 		ReadBufferSize:               cfg.HeaderBytes,
 		ReadTimeout:                  cfg.HeaderTimeout,
 		WriteTimeout:                 cfg.StallTimeout,
@@ -243,6 +249,8 @@ func (s *Server) refuse(c *fasthttp.RequestCtx, err error) {
 		p = HeadersTooLarge
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		p = Stalled
+	case err == io.ErrUnexpectedEOF: //nolint:errorlint // bare only where the first byte of a body is read
+		p = Truncated
 	}
 	c.Request.Reset()
 	r := newRequest(c)

@@ -131,6 +131,7 @@ var problems = map[httpd.Problem]code{
 	httpd.Malformed:       badRequest,
 	httpd.HeadersTooLarge: headersTooLarge,
 	httpd.Stalled:         requestTimeout,
+	httpd.Truncated:       incompleteBody,
 	httpd.MethodUnknown:   methodNotAllowed,
 	httpd.Overloaded:      slowDown,
 	httpd.Panicked:        internalError,

@@ -48,7 +48,7 @@ func (c *call) upload() (object.VersionID, error) {
 }
 
 func (a *API) uploadPart(c *call) (*httpd.Response, error) {
-	if c.req.ContentLength < 0 && c.header("x-amz-decoded-content-length") == "" {
+	if !c.req.HasLength && c.header("x-amz-decoded-content-length") == "" {
 		return nil, fail(missingContentLength, "")
 	}
 	in := objects.PartInput{Location: c.location()}

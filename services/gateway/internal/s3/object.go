@@ -15,7 +15,7 @@ func (a *API) putObject(c *call) (*httpd.Response, error) {
 	if c.header("Content-Range") != "" {
 		return nil, fail(notImplemented, "Writing a part of an object is not implemented.")
 	}
-	if c.req.ContentLength < 0 && c.header("x-amz-decoded-content-length") == "" {
+	if !c.req.HasLength && c.header("x-amz-decoded-content-length") == "" {
 		return nil, fail(missingContentLength, "")
 	}
 	meta, err := c.metadata()
