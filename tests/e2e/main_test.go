@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	mrand "math/rand/v2"
 	"os"
@@ -90,7 +91,18 @@ func sharedServer(t *testing.T) *harness.Server {
 // mainT is a testing.TB whose clean-up waits for the end of all tests.
 type mainT struct{ testing.TB }
 
-var atEnd []func()
+// Logf and Errorf stand in for those of a test that may have ended.
+func (mainT) Logf(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+
+func (m mainT) Errorf(format string, args ...any) {
+	m.Logf(format, args...)
+	failedAtEnd = true
+}
+
+var (
+	atEnd       []func()
+	failedAtEnd bool
+)
 
 func (mainT) Cleanup(f func()) { atEnd = append(atEnd, f) }
 
@@ -103,6 +115,9 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	for _, f := range atEnd {
 		f()
+	}
+	if failedAtEnd {
+		code = max(code, 1)
 	}
 	_ = os.RemoveAll(dir) // a temporary directory left behind harms nobody
 	os.Exit(code)
