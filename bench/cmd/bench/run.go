@@ -46,7 +46,7 @@ func run(o options) error {
 		if err != nil {
 			return err
 		}
-		defer os.RemoveAll(dir)
+		defer func() { _ = os.RemoveAll(dir) }() // a temporary directory left behind harms nobody
 		o.dir = dir
 	}
 	s3, admin, floorAddr := freeAddr(), freeAddr(), freeAddr()

@@ -48,7 +48,7 @@ func WriteAccess(dir string, a Access) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }() // after the rename there is nothing to remove
 	if _, err = f.Write(append(b, '\n')); err == nil {
 		err = f.Sync()
 	}
