@@ -81,7 +81,14 @@ func (v *Verifier) claimed(ctx context.Context, o blockapi.Owner, _ readRow) (bo
 // part reports whether an unfinished upload holds the owner's manifest. All of
 // an upload that somebody is completing is held: its part rows may have been
 // read already, and be replaced before the object's row is written.
+//
+// The part's row is read first: a completion that saw another state of it holds
+// the upload by then, or has written or given up the object's row.
 func (v *Verifier) part(ctx context.Context, o blockapi.Owner, read readRow) (bool, error) {
+	partRow, err := read(ctx, PartKey(o.Bucket, o.Key, o.Version, int(o.Part)))
+	if err != nil {
+		return false, err
+	}
 	row, err := v.rows.Get(ctx, UploadKey(o.Bucket, o.Key, o.Version))
 	if err != nil || row.Value == nil {
 		return false, err
@@ -90,11 +97,10 @@ func (v *Verifier) part(ctx context.Context, o blockapi.Owner, read readRow) (bo
 	if err != nil || upload.Completing() {
 		return err == nil, err
 	}
-	row, err = read(ctx, PartKey(o.Bucket, o.Key, o.Version, int(o.Part)))
-	if err != nil || row.Value == nil {
-		return false, err
+	if partRow.Value == nil {
+		return false, nil
 	}
-	part, err := DecodePartHead(row.Value.Head)
+	part, err := DecodePartHead(partRow.Value.Head)
 	return part.Manifest.ID == o.Manifest, err
 }
 

@@ -26,6 +26,15 @@ type hint struct {
 	manifests bool
 }
 
+// prefix is what the keys of the manifest rows that may have died begin with.
+// Other parts of an upload than the one that is meant may still be written.
+func (h hint) prefix() string {
+	if h.Manifest.IsZero() {
+		return record.ManifestPrefix(h.Version)
+	}
+	return string(h.Manifest[:])
+}
+
 func (s *Service) hint(h hint) {
 	select {
 	case s.hints <- h:
@@ -114,7 +123,7 @@ func (s *Service) passHints(ctx context.Context) error {
 			}
 			// A second more than the grace, so that the youngest row is past it.
 			due := s.cfg.Now().Add(s.cfg.Grace + time.Second)
-			queue = append(queue, waiting{due, h.Bucket, record.ManifestPrefix(h.Version)})
+			queue = append(queue, waiting{due, h.Bucket, h.prefix()})
 		case <-timer.C:
 			for len(queue) > 0 && !s.cfg.Now().Before(queue[0].due) {
 				s.sweepPrefix(ctx, queue[0])
@@ -130,7 +139,7 @@ func (s *Service) passHints(ctx context.Context) error {
 func (s *Service) sweepPrefix(ctx context.Context, w waiting) {
 	for after, more := "", true; more; {
 		var err error
-		after, more, err = s.sweep(ctx, w.bucket, w.prefix, after)
+		after, more, err = s.sweep(ctx, w.bucket, w.prefix, after, s.cfg.Grace)
 		if err != nil {
 			s.log.WarnContext(ctx, "manifest rows of a dead version not removed; a sweep will", "error", err)
 			return
@@ -142,10 +151,10 @@ func (s *Service) sweepPrefix(ctx context.Context, w waiting) {
 // begin), and removes those whose owner is dead. It returns where to go on.
 // One that ends early loses nothing; it is meant for a background worker.
 func (s *Service) Sweep(ctx context.Context, bucket object.BucketID, after string) (next string, more bool, err error) {
-	return s.sweep(ctx, bucket, "", after)
+	return s.sweep(ctx, bucket, "", after, s.cfg.SweepAge)
 }
 
-func (s *Service) sweep(ctx context.Context, bucket object.BucketID, prefix, after string) (string, bool, error) {
+func (s *Service) sweep(ctx context.Context, bucket object.BucketID, prefix, after string, age time.Duration) (string, bool, error) {
 	const pageRows = 500
 	page, err := s.rows.Scan(ctx, metaapi.Range{
 		Table: metaapi.Manifests, Bucket: bucket, Prefix: prefix,
@@ -162,7 +171,7 @@ func (s *Service) sweep(ctx context.Context, bucket object.BucketID, prefix, aft
 			return after, false, err
 		}
 		after = e.Key
-		if s.cfg.Now().Sub(written) < s.cfg.Grace {
+		if s.cfg.Now().Sub(written) < age {
 			continue
 		}
 		if owner != judged {

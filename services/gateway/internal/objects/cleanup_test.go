@@ -289,7 +289,7 @@ func TestSweepSparesTheLivingAndTheYoung(t *testing.T) {
 	if n := w.manifestRows(t); n != 10 {
 		t.Errorf("%d rows before their grace is over", n)
 	}
-	w.pass(w.cfg.Grace)
+	w.pass(w.cfg.SweepAge)
 	w.sweepAll(t)
 	if n := w.manifestRows(t); n != 5 {
 		t.Errorf("%d rows after it", n)

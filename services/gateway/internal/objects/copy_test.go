@@ -52,7 +52,7 @@ func (w *world) dropped(t *testing.T, key string) {
 	if err := w.Delete(t.Context(), w.at(key), WriteConditions{}); err != nil {
 		t.Fatal(err)
 	}
-	w.pass(2 * w.cfg.Grace)
+	w.pass(w.cfg.SweepAge)
 	w.sweepAll(t)
 }
 
@@ -91,7 +91,7 @@ func TestCopyOntoItself(t *testing.T) {
 		if _, err := w.Copy(t.Context(), self); err != nil {
 			t.Fatal(err)
 		}
-		w.pass(2 * w.cfg.Grace)
+		w.pass(w.cfg.SweepAge)
 		w.sweepAll(t)
 		after := w.wants(t, "k", data)
 		if after.ETag != before.ETag || after.Metadata.User["mtime"] != "1" {

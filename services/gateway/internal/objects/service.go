@@ -46,8 +46,13 @@ type Config struct {
 	// ending a block fails. The block service's grace period must be longer
 	// than that.
 	ClaimAfter time.Duration
-	// Grace is how long manifest rows are left alone; 15 minutes.
+	// Grace is how long the manifest rows of a stream that has ended are left
+	// alone; 15 minutes.
 	Grace time.Duration
+	// SweepAge is how old manifest rows must be for a sweep to look at them; 48
+	// hours. Their writers may still be at work and unclaimed, and have other
+	// clocks: by this much, less stallLimit, those may disagree.
+	SweepAge time.Duration
 	// MayWrite says whether a bucket takes writes; nil means always. It is
 	// asked right before an object or upload becomes visible.
 	MayWrite func(object.BucketID) error
@@ -77,6 +82,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.MinPartBytes, MinPartBytes)
 	orDefault(&c.ClaimAfter, time.Minute)
 	orDefault(&c.Grace, 15*time.Minute)
+	orDefault(&c.SweepAge, 48*time.Hour)
 	orDefault(&c.SweepEvery, 24*time.Hour)
 	if c.Now == nil {
 		c.Now = time.Now

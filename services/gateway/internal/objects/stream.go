@@ -193,12 +193,13 @@ func (s *Service) putPage(ctx context.Context, o blockapi.Owner, page int, p rec
 	return err
 }
 
-// stallLimit is how many times ClaimAfter may pass between two blocks, and
-// claimLife how many a claim lasts.
-const (
-	stallLimit = 5
-	claimLife  = 60
-)
+// stallLimit is how many times ClaimAfter may pass between two blocks.
+const stallLimit = 5
+
+// claimLife is how long a claim lasts. Whoever judges it does so by another
+// clock: that one must not be ahead by this much, less stallLimit. A claim that
+// outlives its stream only delays the return of space.
+const claimLife = 48 * time.Hour
 
 // claim keeps the blocks of a long stream from being collected: until the
 // object's row refers to them, nothing else does. Short streams need none, the
@@ -211,7 +212,7 @@ func (w *stream) claim() error {
 	case idle > stallLimit*w.s.cfg.ClaimAfter:
 		return fault.New(fault.Unavailable, "no block of the content came to its end in %s", idle)
 	}
-	c := record.Claim{Until: now.Add(claimLife * w.s.cfg.ClaimAfter)}
+	c := record.Claim{Until: now.Add(claimLife)}
 	key := record.ClaimKey(w.owner.Bucket, w.owner.Key, w.owner.Manifest)
 	if _, err := w.s.rows.Put(w.ctx, key, &metaapi.Value{Head: c.Append(nil)}); err != nil {
 		return w.failure(err)

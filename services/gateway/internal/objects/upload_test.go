@@ -480,7 +480,7 @@ func TestRacesOfAnUpload(t *testing.T) {
 			}
 		}
 		group.Wait()
-		w.pass(24 * time.Hour)
+		w.pass(72 * time.Hour)
 		w.sweepAll(t)
 		if completed > 0 {
 			w.wants(t, "k", data)
