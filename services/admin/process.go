@@ -78,15 +78,8 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 		}); err != nil {
 			return err
 		}
-		stopped := make(chan struct{})
-		g.Go("admin", func(ctx context.Context) error {
-			defer close(stopped)
-			return s.Run(ctx)
-		})
-		select {
-		case <-s.Ready():
-		case <-stopped: // the group has its error
-			return nil
+		if err := process.Serve(g, "admin", s.Run, s.Ready()); err != nil {
+			return err
 		}
 		id.Node.AdminAddr = s.Addr().String()
 		return p.Announce(g, id)

@@ -55,15 +55,8 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 		if err != nil {
 			return err
 		}
-		stopped := make(chan struct{})
-		g.Go("gateway", func(ctx context.Context) error {
-			defer close(stopped)
-			return gw.Run(ctx)
-		})
-		select {
-		case <-gw.Ready():
-		case <-stopped: // the group has its error
-			return nil
+		if err := process.Serve(g, "gateway", gw.Run, gw.Ready()); err != nil {
+			return err
 		}
 		id.Node.S3Addr = reachable(gw.Addr(), id.Node.Hostname)
 		id.Await = func(ctx context.Context, rev control.Revision) error { return gw.Await(ctx, p.Mirror, rev) }

@@ -39,17 +39,8 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 		if err != nil {
 			return err
 		}
-		stopped := make(chan struct{})
-		g.Go("metadata", func(ctx context.Context) error {
-			defer close(stopped)
-			return s.Run(ctx)
-		})
-		select {
-		case <-s.Ready():
-		case <-stopped: // the group has its error
-			return nil
-		case <-ctx.Done():
-			return nil
+		if err := process.Serve(g, "metadata", s.Run, s.Ready()); err != nil {
+			return err
 		}
 		return p.Announce(g, id)
 	})

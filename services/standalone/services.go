@@ -67,7 +67,7 @@ func (s *server) services(ctx context.Context) (admin.Bootstrapped, error) {
 	if err := s.register(n.admin, id); err != nil {
 		return made, err
 	}
-	return made, s.run("admin", adm.Run, adm.Ready())
+	return made, process.Serve(s.g, "admin", adm.Run, adm.Ready())
 }
 
 // admin makes the admin service and, at the first start, the cluster.
@@ -101,7 +101,7 @@ func (s *server) storage(n conns, rows metaapi.Rows) error {
 	if err != nil {
 		return err
 	}
-	if err := s.run("metadata", m.Run, m.Ready()); err != nil {
+	if err := process.Serve(s.g, "metadata", m.Run, m.Ready()); err != nil {
 		return err
 	}
 	b, err := blocks.New(s.c.Blocks, blocks.Deps{
@@ -110,7 +110,7 @@ func (s *server) storage(n conns, rows metaapi.Rows) error {
 	if err != nil {
 		return err
 	}
-	if err := s.run("blocks", b.Run, b.Ready()); err != nil {
+	if err := process.Serve(s.g, "blocks", b.Run, b.Ready()); err != nil {
 		return err
 	}
 	for _, x := range []struct {
@@ -136,7 +136,7 @@ func (s *server) gateway(n conns, rows metaapi.Rows, rings process.Rings, adm *a
 	if err != nil {
 		return err
 	}
-	if err := s.run("gateway", gw.Run, gw.Ready()); err != nil {
+	if err := process.Serve(s.g, "gateway", gw.Run, gw.Ready()); err != nil {
 		return err
 	}
 	id := identity("gateway", s.c, n.gateway, "")

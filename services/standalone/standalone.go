@@ -214,20 +214,6 @@ func (s *server) connect(ctx context.Context, name string, node object.NodeID) (
 	return conn, nil
 }
 
-// run starts a service and waits until it is ready.
-func (s *server) run(name string, run func(context.Context) error, ready <-chan struct{}) error {
-	stopped := make(chan struct{})
-	s.g.Go(name, func(ctx context.Context) error { defer close(stopped); return run(ctx) })
-	select {
-	case <-ready:
-		return nil
-	case <-stopped:
-		return context.Canceled // the group has the reason
-	case <-s.g.Context().Done():
-		return s.g.Context().Err()
-	}
-}
-
 // remember writes down how to reach the server.
 func (s *server) remember(before datadir.Access, made admin.Bootstrapped) (datadir.Access, error) {
 	a := datadir.Access{

@@ -2,35 +2,12 @@
 package main
 
 import (
-	"context"
-	"fmt"
-	"os"
-
 	"hangar/services/gateway"
-	"hangar/shared/config"
-	"hangar/shared/lifecycle"
+	"hangar/shared/process"
 )
 
-// version is set when the binary is linked.
-var version = "dev"
+var version = "dev" // set by the linker
 
 func main() {
-	lifecycle.Main(func(ctx context.Context) error {
-		var c gateway.ProcessConfig
-		switch {
-		case len(os.Args) == 1:
-		case os.Args[1] == "--help" || os.Args[1] == "-h":
-			fmt.Printf("gateway %s serves the S3 API of a Hangar cluster.\n\nIt is configured by the environment:\n\n", version)
-			return config.Help(os.Stdout, &c)
-		case os.Args[1] == "--version":
-			fmt.Println(version)
-			return nil
-		default:
-			return fmt.Errorf("unknown argument %q: see --help", os.Args[1])
-		}
-		if err := config.Parse(&c, os.Environ()); err != nil {
-			return err
-		}
-		return gateway.RunProcess(ctx, c, version)
-	})
+	process.Main("serves the S3 API of a Hangar cluster.", version, gateway.RunProcess)
 }
