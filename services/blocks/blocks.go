@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"hangar/services/blocks/internal/segment"
 	"hangar/services/blocks/internal/store"
 	"hangar/shared/blockapi"
 	"hangar/shared/blockapi/blockcodec"
@@ -23,6 +22,7 @@ import (
 	"hangar/shared/lifecycle"
 	"hangar/shared/object"
 	"hangar/shared/rpc"
+	"hangar/shared/segment"
 	"hangar/shared/telemetry"
 )
 

@@ -1,6 +1,7 @@
 // Package meta is the metadata service: one node of the replicated table that
 // holds objects, uploads and lists of blocks. It keeps rows in an ordered store
-// in its data directory and answers coordinators over rpc.
+// in its data directory, their larger bodies in a log of segments beside it, and
+// answers coordinators over rpc.
 package meta
 
 import (
@@ -12,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hangar/services/meta/internal/bodies"
 	"hangar/services/meta/internal/collector"
 	"hangar/services/meta/internal/table"
 	"hangar/shared/control"
@@ -23,11 +25,15 @@ import (
 	"hangar/shared/metaapi"
 	"hangar/shared/object"
 	"hangar/shared/rpc"
+	"hangar/shared/segment"
 	"hangar/shared/telemetry"
 )
 
-// rowsDir is where, in the data directory, the ordered store is.
-const rowsDir = "rows"
+// Where, in the data directory, the ordered store and the log of bodies are.
+const (
+	rowsDir   = "rows"
+	bodiesDir = "bodies"
+)
 
 // retry is how long the service waits before it asks NATS again for
 // subscriptions that failed.
@@ -92,7 +98,11 @@ func (s *Service) Run(ctx context.Context) error {
 			return err
 		}
 		writer := kv.NewCommitter(store)
-		rows, err := table.Open(store, writer, s.deps.Control.View().Cluster.PartitionBits)
+		large, err := s.openBodies(g, store, writer)
+		if err != nil {
+			return err
+		}
+		rows, err := table.Open(store, writer, large, s.deps.Control.View().Cluster.PartitionBits)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.rows, err)
 		}
@@ -100,7 +110,8 @@ func (s *Service) Run(ctx context.Context) error {
 		g.Defer("rows", func(context.Context) error { rows.Close(); return nil })
 		old := &collector.Collector{Table: rows, Self: s.node, Ring: s.ring, Grace: s.cfg.Grace, Log: s.log}
 		g.Go("collector", old.Run)
-		metrics := register(s.deps.Telemetry.Registry, rows, writer, old)
+		g.Go("bodies", large.Run)
+		metrics := register(s.deps.Telemetry.Registry, rows, writer, large, old)
 		g.Defer("metrics", func(context.Context) error { metrics.unregister(); return nil })
 
 		server, err := metaapi.Serve(s.deps.Server, s.node, rows)
@@ -122,7 +133,7 @@ func (s *Service) open(g *lifecycle.Group) (*badgerkv.Store, error) {
 	store, err := badgerkv.Open(s.rows, badgerkv.Options{
 		MemTableBytes: s.cfg.MemTableMiB << 20,
 		CacheBytes:    s.cfg.CacheMiB << 20,
-		ReserveBytes:  s.cfg.ReserveMiB << 20,
+		ReserveBytes:  s.cfg.rowsReserve(),
 		NoSync:        !s.cfg.Sync,
 		Log:           s.log,
 	})
@@ -131,6 +142,25 @@ func (s *Service) open(g *lifecycle.Group) (*badgerkv.Store, error) {
 	}
 	g.Defer("store", func(context.Context) error { return store.Close() })
 	return store, nil
+}
+
+// openBodies opens the log of bodies, which stays open until the group stops.
+func (s *Service) openBodies(g *lifecycle.Group, rows kv.Store, writer *kv.Committer) (*bodies.Log, error) {
+	large, err := bodies.Open(filepath.Join(s.cfg.Dir, bodiesDir), rows, writer, bodies.Options{
+		Segments: segment.Options{
+			SegmentBytes: s.cfg.SegmentMiB << 20,
+			ReserveBytes: s.cfg.ReserveMiB << 20,
+			NoSync:       !s.cfg.Sync,
+			Log:          s.log,
+		},
+		DeadShare: s.cfg.DeadShare,
+		Log:       s.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	g.Defer("bodies", func(context.Context) error { return large.Close() })
+	return large, nil
 }
 
 // ring is the metadata ring in force, nil when there is none.

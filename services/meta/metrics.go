@@ -3,6 +3,7 @@ package meta
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"hangar/services/meta/internal/bodies"
 	"hangar/services/meta/internal/collector"
 	"hangar/services/meta/internal/table"
 	"hangar/shared/kv"
@@ -14,15 +15,19 @@ type metrics struct {
 	all      []prometheus.Collector
 }
 
-func register(registry prometheus.Registerer, rows *table.Table, writer *kv.Committer, old *collector.Collector) *metrics {
+func register(registry prometheus.Registerer, rows *table.Table, writer *kv.Committer, large *bodies.Log, old *collector.Collector) *metrics {
 	m := &metrics{registry: registry}
 	stats := writer.Stats()
 	m.counter("updates_total", "Requests that went through the committer.", stats.Updates.Load)
 	m.counter("commits_total", "Commits, each of a group of requests.", stats.Commits.Load)
 	m.counter("commit_failures_total", "Commits that failed, with every request in them.", stats.Failures.Load)
 	m.counter("forgotten_rows_total", "Old delete markers that were dropped.", old.Forgotten)
+	c := large.Counters()
+	m.counter("corrupt_bodies_total", "Reads of bodies whose checksum was wrong.", c.CorruptReads.Load)
+	m.counter("compacted_segments_total", "Segments of bodies that compaction removed.", c.SegmentsRemoved.Load)
+	m.counter("compacted_bytes_total", "Bytes of bodies that compaction moved.", c.BytesMoved.Load)
 	m.gauge("commit_queue", "Requests that wait for the committer.", func() float64 { return float64(writer.Queued()) })
-	m.gauge("disk_bytes", "Space that the rows take.", func() float64 { return float64(rows.DiskBytes()) })
+	m.gauge("disk_bytes", "Space that the rows and their bodies take.", func() float64 { return float64(rows.DiskBytes()) })
 	m.gauge("epoch", "Layout epoch that this node has adopted.", func() float64 { return float64(rows.Epoch()) })
 	m.gauge("writable", "1 while writes are taken, 0 when the disk is full or failing.", func() float64 {
 		if rows.Writable() != nil {

@@ -117,18 +117,24 @@ func (c *Committer) Run(ctx context.Context) error {
 // callers.
 func (c *Committer) commit(first *update) {
 	var (
-		group []*update
-		batch Batch
+		group  []*update
+		batch  Batch
+		before []func() error
 	)
 	// A full disk must not cost the work of running the group.
 	err := c.store.Writable()
 	if err == nil {
 		err = c.store.View(func(r Reader) error {
-			group = c.gather(first, r, &batch)
+			group, before = c.gather(first, r, &batch)
 			return nil
 		})
 	} else if first.state.CompareAndSwap(queued, claimed) {
 		group = append(group, first)
+	}
+	for _, f := range before {
+		if err == nil {
+			err = f()
+		}
 	}
 	if err == nil && len(batch.ops) > 0 {
 		err = c.store.Commit(&batch)
@@ -149,7 +155,7 @@ func (c *Committer) commit(first *update) {
 // gather runs queued updates against r until the group or the batch is full or
 // nothing waits. Updates that fail by themselves change nothing but still wait
 // for the commit, since they may have failed because of one that is in it.
-func (c *Committer) gather(first *update, r Reader, batch *Batch) []*update {
+func (c *Committer) gather(first *update, r Reader, batch *Batch) ([]*update, []func() error) {
 	soft := c.store.MaxBatchBytes() / 2
 	tx := &Tx{base: r, group: make(map[string]Op)}
 	var group []*update
@@ -158,7 +164,7 @@ func (c *Committer) gather(first *update, r Reader, batch *Batch) []*update {
 			continue // its caller has gone
 		}
 		group = append(group, u)
-		tx.own = tx.own[:0]
+		tx.own, tx.ownBefore = tx.own[:0], tx.ownBefore[:0]
 		if u.err = u.apply(tx); u.err == nil {
 			u.err = tx.check(soft)
 		}
@@ -169,7 +175,7 @@ func (c *Committer) gather(first *update, r Reader, batch *Batch) []*update {
 	for _, op := range tx.group {
 		batch.add(op)
 	}
-	return group
+	return group, tx.before
 }
 
 // next takes one more update for the group, nil when it is full or none waits.
@@ -192,6 +198,8 @@ type Tx struct {
 	group map[string]Op // of the updates before this one
 	bytes int           // of group, at least
 	own   []Op          // of this update, oldest first
+
+	before, ownBefore []func() error // likewise
 }
 
 // Get returns the value of key, to be used only until apply returns and never
@@ -214,6 +222,12 @@ func (t *Tx) Set(key, value []byte) { t.own = append(t.own, Op{Key: key, Value: 
 // Delete removes key.
 func (t *Tx) Delete(key []byte) { t.own = append(t.own, Op{Key: key, Delete: true}) }
 
+// Before has f run before the group is committed. When it fails nothing of the
+// group is committed, and all its updates fail with f's error. It is for what
+// the update refers to outside the store, which must be on stable storage
+// first: so a group shares that sync too.
+func (t *Tx) Before(f func() error) { t.ownBefore = append(t.ownBefore, f) }
+
 // check refuses an update that would make the group's commit fail.
 func (t *Tx) check(limit int) error {
 	n := 0
@@ -235,4 +249,5 @@ func (t *Tx) keep() {
 		t.group[string(op.Key)] = op
 		t.bytes += opBytes(op)
 	}
+	t.before = append(t.before, t.ownBefore...)
 }

@@ -3,10 +3,10 @@ package index
 import (
 	"time"
 
-	"hangar/services/blocks/internal/segment"
 	"hangar/shared/blockapi"
 	"hangar/shared/kv"
 	"hangar/shared/object"
+	"hangar/shared/segment"
 )
 
 // MaxChange is the most blocks in one change: it must fit a commit.

@@ -6,10 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"hangar/services/blocks/internal/segment"
 	"hangar/shared/blockapi"
 	"hangar/shared/blockapi/blocktest"
 	"hangar/shared/fault"
+	"hangar/shared/segment"
 )
 
 func TestRecordsRoundTrip(t *testing.T) {

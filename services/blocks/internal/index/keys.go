@@ -12,10 +12,10 @@ import (
 	"io"
 	"time"
 
-	"hangar/services/blocks/internal/segment"
 	"hangar/shared/blockapi"
 	"hangar/shared/fault"
 	"hangar/shared/object"
+	"hangar/shared/segment"
 )
 
 // The first byte of every key.

@@ -4,11 +4,11 @@ import (
 	"encoding/binary"
 	"time"
 
-	"hangar/services/blocks/internal/segment"
 	"hangar/shared/blockapi"
 	"hangar/shared/fault"
 	"hangar/shared/kv"
 	"hangar/shared/object"
+	"hangar/shared/segment"
 )
 
 // FindBlock looks a block up.

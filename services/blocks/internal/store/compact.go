@@ -7,11 +7,11 @@ import (
 	"time"
 
 	"hangar/services/blocks/internal/index"
-	"hangar/services/blocks/internal/segment"
 	"hangar/shared/blockapi"
 	"hangar/shared/fault"
 	"hangar/shared/kv"
 	"hangar/shared/object"
+	"hangar/shared/segment"
 )
 
 // The most records and bytes that a compaction moves in one commit.

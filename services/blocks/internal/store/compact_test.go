@@ -7,10 +7,10 @@ import (
 	"sync"
 	"testing"
 
-	"hangar/services/blocks/internal/segment"
 	"hangar/shared/blockapi/blocktest"
 	"hangar/shared/fault"
 	"hangar/shared/object"
+	"hangar/shared/segment"
 )
 
 // fill puts n blocks of 10 kB with an owner each, of which every dead-th dies.

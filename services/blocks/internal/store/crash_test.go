@@ -13,11 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"hangar/services/blocks/internal/segment"
 	"hangar/shared/blockapi"
 	"hangar/shared/blockapi/blocktest"
 	"hangar/shared/fault"
 	"hangar/shared/object"
+	"hangar/shared/segment"
 )
 
 const crashDir = "HANGAR_BLOCKS_TEST_CRASH_DIR"

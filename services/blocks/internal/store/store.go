@@ -17,12 +17,12 @@ import (
 	"time"
 
 	"hangar/services/blocks/internal/index"
-	"hangar/services/blocks/internal/segment"
 	"hangar/shared/blockapi"
 	"hangar/shared/blockapi/blockcodec"
 	"hangar/shared/fault"
 	"hangar/shared/kv"
 	"hangar/shared/object"
+	"hangar/shared/segment"
 )
 
 // Options of a Store.

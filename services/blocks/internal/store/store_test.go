@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"hangar/services/blocks/internal/index"
-	"hangar/services/blocks/internal/segment"
 	"hangar/shared/blockapi"
 	"hangar/shared/blockapi/blockcodec"
 	"hangar/shared/blockapi/blocktest"
@@ -19,6 +18,7 @@ import (
 	"hangar/shared/kv"
 	"hangar/shared/kv/badgerkv"
 	"hangar/shared/object"
+	"hangar/shared/segment"
 )
 
 const grace = 10 * time.Minute

@@ -10,6 +10,7 @@ import (
 	"hangar/shared/fault"
 	"hangar/shared/metaapi"
 	"hangar/shared/object"
+	"hangar/shared/segment"
 )
 
 // The first byte of a key says what is under it. Stored format: append only.
@@ -18,7 +19,7 @@ const (
 	tagEpoch   = 'E' // adopted layout epoch
 	tagLow     = 'L' // partition → low mark
 	tagRow     = 'r' // row → its record
-	tagBody    = 'b' // row → its body, when that is not in the record
+	tagUsage   = 'u' // segment of the log of bodies → what lives in it
 	tagCounter = 'c' // table, bucket, partition → counters
 	tagDigest  = 'd' // slice → digest
 	tagVacant  = 'v' // time, row → nothing: rows without a value, oldest first
@@ -75,11 +76,20 @@ func RowKey(k metaapi.RowKey) []byte {
 	return append(key, k.Sub...)
 }
 
-// BodyKey turns a RowKey into the key of the row's body.
-func BodyKey(row []byte) []byte {
-	key := bytes.Clone(row)
-	key[0] = tagBody
-	return key
+// UsageKey is where it is kept what lives in a segment of the log of bodies.
+func UsageKey(id segment.ID) []byte {
+	return binary.BigEndian.AppendUint64([]byte{tagUsage}, uint64(id))
+}
+
+// UsagePrefix begins every UsageKey.
+func UsagePrefix() []byte { return []byte{tagUsage} }
+
+// ParseUsageKey returns the segment of a UsageKey.
+func ParseUsageKey(key []byte) (segment.ID, error) {
+	if len(key) != 9 || key[0] != tagUsage {
+		return 0, corrupt("segment's key of %d bytes", len(key))
+	}
+	return segment.ID(binary.BigEndian.Uint64(key[1:])), nil
 }
 
 // ScanPrefix begins the keys of all rows of a table and bucket whose Key has

@@ -13,6 +13,7 @@ import (
 	"hangar/shared/metaapi"
 	"hangar/shared/object"
 	"hangar/shared/register"
+	"hangar/shared/segment"
 )
 
 func tag(n int64) register.Tag {
@@ -41,7 +42,10 @@ func rows() map[string]*record.Row {
 		"floor only":   {State: state(value, register.Tag{}, tag(3), 0), BodyBytes: 4},
 		"carried":      {State: carried, BodyBytes: 4},
 		"promise only": {State: register.State{Promised: tag(5)}},
-		"body apart":   {State: state(&register.Value{Head: []byte("h")}, tag(8), tag(2), 2), BodyBytes: record.MaxInlineBody + 1},
+		"body apart": {
+			State: state(&register.Value{Head: []byte("h")}, tag(8), tag(2), 2), BodyBytes: record.MaxInlineBody + 1,
+			Place: segment.Location{Segment: 300, Offset: 70000, StoredBytes: record.MaxInlineBody + 99, Checksum: 1 << 60},
+		},
 		"largest inline": {
 			State:     state(&register.Value{Body: make([]byte, record.MaxInlineBody)}, tag(8), tag(2), 2),
 			BodyBytes: record.MaxInlineBody,

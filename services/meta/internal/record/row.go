@@ -2,16 +2,19 @@ package record
 
 import (
 	"encoding/binary"
+	"math"
 
 	"hangar/shared/register"
+	"hangar/shared/segment"
 )
 
 // Version is that of the row format. A decoder refuses any other.
-const Version = 1
+const Version = 2
 
 // MaxInlineBody is the largest body kept in the row's own record. A listing
-// reads every record it passes, so that a larger one is kept apart.
-const MaxInlineBody = 256
+// reads every record it passes, and the store copies every record several
+// times, so that a larger one is kept apart, in the log of bodies.
+const MaxInlineBody = 512
 
 // Row is a row as stored: the state of the protocol, except that the body may
 // be kept apart.
@@ -19,10 +22,12 @@ type Row struct {
 	register.State
 	// BodyBytes is the length of the body of a live row.
 	BodyBytes int
+	// Place is where the log of bodies has the body when that is apart.
+	Place segment.Location
 }
 
-// BodyApart reports whether the row's body is under its BodyKey. Value.Body is
-// then nil in a decoded Row.
+// BodyApart reports whether the row's body is at its Place. Value.Body is then
+// nil in a decoded Row.
 func (r *Row) BodyApart() bool { return r.Value != nil && r.BodyBytes > MaxInlineBody }
 
 // IsZero reports whether the row is as good as not there.
@@ -49,8 +54,8 @@ func AppendTag(b []byte, t register.Tag) []byte {
 	return append(b, t.Seq)
 }
 
-// Encode returns the record of r. A body of more than MaxInlineBody bytes is
-// not part of it.
+// Encode returns the record of r. Of a body of more than MaxInlineBody bytes
+// it has the Place.
 func Encode(r *Row) []byte {
 	flags := byte(0)
 	size := 2 + TagBytes
@@ -68,7 +73,7 @@ func Encode(r *Row) []byte {
 	}
 	if r.Value != nil {
 		flags |= flagLive
-		size += 4*binary.MaxVarintLen64 + len(r.Value.Head) + min(len(r.Value.Body), MaxInlineBody)
+		size += 4*binary.MaxVarintLen64 + len(r.Value.Head) + max(placeBytes, min(len(r.Value.Body), MaxInlineBody))
 	}
 	b := append(make([]byte, 0, size), Version, flags)
 	b = AppendTag(b, r.Tag)
@@ -91,11 +96,23 @@ func Encode(r *Row) []byte {
 		b = binary.AppendUvarint(b, uint64(len(v.Head)))
 		b = append(b, v.Head...)
 		b = binary.AppendUvarint(b, uint64(r.BodyBytes))
-		if !r.BodyApart() {
+		if r.BodyApart() {
+			b = appendPlace(b, r.Place)
+		} else {
 			b = append(b, v.Body...)
 		}
 	}
 	return b
+}
+
+// placeBytes is the most that appendPlace adds.
+const placeBytes = 3*binary.MaxVarintLen64 + 8
+
+func appendPlace(b []byte, l segment.Location) []byte {
+	b = binary.AppendUvarint(b, uint64(l.Segment))
+	b = binary.AppendUvarint(b, uint64(l.Offset))
+	b = binary.AppendUvarint(b, uint64(l.StoredBytes))
+	return binary.BigEndian.AppendUint64(b, l.Checksum)
 }
 
 // Decode reads a record. Head and Body of the result alias b. Errors: Corrupt.
@@ -121,7 +138,10 @@ func Decode(b []byte) (*Row, error) {
 		v.Head = d.bytes(d.length(len(d.rest)))
 		r.BodyBytes = d.length(maxBody)
 		r.Value = v
-		if !r.BodyApart() {
+		if r.BodyApart() {
+			r.Place = d.place()
+			d.require(r.Place.StoredBytes > int64(r.BodyBytes), "too small a place")
+		} else {
 			v.Body = d.bytes(r.BodyBytes)
 		}
 	}
@@ -245,4 +265,14 @@ func (d *decoder) length(limit int) int {
 		return 0
 	}
 	return int(v)
+}
+
+func (d *decoder) place() (l segment.Location) {
+	l.Segment = segment.ID(d.length(math.MaxInt))
+	l.Offset = int64(d.length(math.MaxInt))
+	l.StoredBytes = int64(d.length(segment.MaxDataBytes))
+	if b := d.bytes(8); b != nil {
+		l.Checksum = binary.BigEndian.Uint64(b)
+	}
+	return l
 }

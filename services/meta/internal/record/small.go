@@ -49,6 +49,33 @@ func DecodeCounters(b []byte) (c metaapi.Counters, err error) {
 	return c, nil
 }
 
+// Usage is what the rows of a store have in one segment of the log of bodies.
+type Usage struct {
+	// LiveBytes are those of the records that rows point to, headers included.
+	LiveBytes, LiveBodies int64
+	// End of the last record that a row ever pointed to: that far the file was
+	// on stable storage.
+	End int64
+}
+
+// EncodeUsage is the value of a UsageKey.
+func EncodeUsage(u Usage) []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, 24), uint64(u.LiveBytes))
+	b = binary.BigEndian.AppendUint64(b, uint64(u.LiveBodies))
+	return binary.BigEndian.AppendUint64(b, uint64(u.End))
+}
+
+// DecodeUsage reads the value of a UsageKey.
+func DecodeUsage(b []byte) (u Usage, err error) {
+	if len(b) != 24 {
+		return u, corrupt("usage of %d bytes", len(b))
+	}
+	u.LiveBytes = int64(binary.BigEndian.Uint64(b))
+	u.LiveBodies = int64(binary.BigEndian.Uint64(b[8:]))
+	u.End = int64(binary.BigEndian.Uint64(b[16:]))
+	return u, nil
+}
+
 // SliceBits is how finely rows are divided for digests, whatever the number of
 // partitions: a partition is a run of slices.
 const SliceBits = layout.MaxBits

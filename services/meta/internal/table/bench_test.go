@@ -3,6 +3,7 @@ package table_test
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -13,16 +14,18 @@ import (
 	"hangar/shared/kv/badgerkv"
 	"hangar/shared/metaapi"
 	"hangar/shared/register"
+	"hangar/shared/segment"
 )
 
 // benchNode is a table as it runs in production, on dir.
 func benchNode(b *testing.B) *table.Table {
 	b.Helper()
-	s, err := badgerkv.Open(b.TempDir(), badgerkv.Options{})
+	dir := b.TempDir()
+	s, err := badgerkv.Open(filepath.Join(dir, "rows"), badgerkv.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}
-	return start(b, s).Table
+	return startWith(b, disk{s, filepath.Join(dir, "bodies")}, segment.Options{SegmentBytes: 256 << 20}).Table
 }
 
 // cpu is the processor time this process has used.

@@ -7,6 +7,7 @@ import (
 	"hangar/shared/layout"
 	"hangar/shared/metaapi"
 	"hangar/shared/register"
+	"hangar/shared/segment"
 )
 
 // change is one request that may write.
@@ -15,6 +16,32 @@ type change struct {
 	row   []byte // its RowKey
 	slice uint16
 	q     register.Request
+	// place of the body that q brings, zero when it was not stored.
+	place segment.Location
+}
+
+// keepBody stores the body of an Apply where it is to be apart, unless it is
+// already known that the row will not be taken: what stands in its way now does
+// so for ever. It reports whether c has a place, to be settled.
+func (t *Table) keepBody(c *change) (kept bool, err error) {
+	if len(c.q.Row.Value.Body) <= record.MaxInlineBody {
+		return false, nil
+	}
+	taken := false
+	err = t.store.View(func(r kv.Reader) error {
+		row, err := load(r, c.row)
+		if err != nil {
+			return err
+		}
+		_, what, _ := register.Handle(&row.State, t.low(t.partition(c.slice)), c.q)
+		taken = what == register.RowReplaced
+		return nil
+	})
+	if err != nil || !taken {
+		return false, err
+	}
+	c.place, err = t.bodies.Append(c.row, c.q.Row.Value.Body)
+	return err == nil, err
 }
 
 // partition is the run of slices that the row's slice is in.
@@ -22,11 +49,12 @@ func (t *Table) partition(slice uint16) layout.Partition {
 	return layout.Partition(slice >> (record.SliceBits - t.bits))
 }
 
-// change runs a request in an update. Runs on the committer's goroutine.
-func (t *Table) change(tx *kv.Tx, c change) (register.Reply, error) {
+// change runs a request in an update. The row is that whose body the reply still
+// lacks, else nil. Runs on the committer's goroutine.
+func (t *Table) change(tx *kv.Tx, c change) (reply register.Reply, held *record.Row, err error) {
 	row, err := load(tx, c.row)
 	if err != nil {
-		return register.Reply{}, err
+		return reply, nil, err
 	}
 	before := *row
 	p := t.partition(c.slice)
@@ -36,9 +64,12 @@ func (t *Table) change(tx *kv.Tx, c change) (register.Reply, error) {
 	case register.PromiseOnly:
 		tx.Set(c.row, record.Encode(row))
 	case register.RowReplaced:
-		row.BodyBytes = 0
+		row.BodyBytes, row.Place = 0, c.place
 		if row.Value != nil {
 			row.BodyBytes = len(row.Value.Body)
+		}
+		if row.BodyApart() && c.place == (segment.Location{}) {
+			return reply, nil, fault.New(fault.Unavailable, "the row was forgotten meanwhile: try again")
 		}
 		tx.Set(c.row, record.Encode(row))
 	case register.Forgotten:
@@ -48,28 +79,20 @@ func (t *Table) change(tx *kv.Tx, c change) (register.Reply, error) {
 		tx.Set(record.LowKey(uint16(p)), record.EncodeTag(newLow))
 		t.lows[p].Store(&newLow)
 	default:
-		return reply, fault.New(fault.Internal, "unknown change %d of a row", what)
+		return reply, nil, fault.New(fault.Internal, "unknown change %d of a row", what)
 	}
 	if what != register.Unchanged {
 		listVacant(tx, c.row, &before, row)
 	}
 	if what == register.RowReplaced || what == register.Forgotten {
-		changeBody(tx, c.row, &before, row)
+		if err := t.bodies.Account(tx, &before, row); err != nil {
+			return reply, nil, err
+		}
 		if err := t.account(tx, c, &before, row); err != nil {
-			return reply, err
+			return reply, nil, err
 		}
 	}
-	return reply, finish(tx, &reply, row, c.row, c.q.OmitBody)
-}
-
-// changeBody keeps a body that is apart in step with its row.
-func changeBody(tx *kv.Tx, rk []byte, before, after *record.Row) {
-	switch {
-	case after.BodyApart():
-		tx.Set(record.BodyKey(rk), after.Value.Body)
-	case before.BodyApart():
-		tx.Delete(record.BodyKey(rk))
-	}
+	return reply, finish(&reply, row, c.q.OmitBody), nil
 }
 
 // account brings the row's counters and digest up to date.

@@ -95,6 +95,6 @@ func (t *Table) forget(tx *kv.Tx, key metaapi.RowKey, sole Sole) (bool, error) {
 		return false, err
 	}
 	q := register.Request{Kind: register.Forget, Epoch: epoch, Row: register.Row{Tag: row.Tag}, Low: row.Promised.Max(row.Tag)}
-	reply, err := t.change(tx, change{key: key, row: rk, slice: slice, q: q})
+	reply, _, err := t.change(tx, change{key: key, row: rk, slice: slice, q: q})
 	return reply.Code == register.Done, err
 }

@@ -2,16 +2,20 @@
 // protocol (package register) on an ordered store. It implements
 // metaapi.Replica and knows nothing of the network or of other nodes.
 //
-// Crash story: everything a request changes (record, body, counters, digest,
-// low mark, adopted epoch, list of vacant rows) is one update of the store's
+// Crash story: everything a request changes (record, counters, digest, low
+// mark, adopted epoch, list of vacant rows) is one update of the store's
 // committer, which is durable before the reply leaves and never there in part.
+// A body that is kept apart is durable before that update is committed: see
+// package bodies.
 package table
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 
+	"hangar/services/meta/internal/bodies"
 	"hangar/services/meta/internal/record"
 	"hangar/shared/fault"
 	"hangar/shared/kv"
@@ -19,12 +23,14 @@ import (
 	"hangar/shared/metaapi"
 	"hangar/shared/object"
 	"hangar/shared/register"
+	"hangar/shared/segment"
 )
 
 // Table holds rows in a store. All methods are safe for concurrent use.
 type Table struct {
 	store  kv.Store
 	writer *kv.Committer
+	bodies *bodies.Log
 	bits   uint8
 
 	// adopted is the epoch on stable storage; fence is at least that, raised
@@ -45,14 +51,14 @@ type Table struct {
 
 var _ metaapi.Replica = (*Table)(nil)
 
-// Open returns the table in store, whose one writer is writer. A new store
-// takes the cluster's number of partition bits for ever; any other is Invalid.
+// Open returns the table in store, whose one writer is writer and whose large
+// bodies are in log. A new store takes the cluster's number of partition bits for ever; any other is Invalid.
 // The writer need not run yet.
-func Open(store kv.Store, writer *kv.Committer, bits uint8) (*Table, error) {
+func Open(store kv.Store, writer *kv.Committer, log *bodies.Log, bits uint8) (*Table, error) {
 	if bits == 0 || bits > layout.MaxBits {
 		return nil, fault.New(fault.Invalid, "%d partition bits", bits)
 	}
-	t := &Table{store: store, writer: writer, bits: bits, lows: make([]atomic.Pointer[register.Tag], 1<<bits)}
+	t := &Table{store: store, writer: writer, bodies: log, bits: bits, lows: make([]atomic.Pointer[register.Tag], 1<<bits)}
 	fresh := false
 	err := store.View(func(r kv.Reader) error {
 		b, found, err := r.Get(record.BitsKey())
@@ -116,7 +122,8 @@ func (t *Table) load(r kv.Reader) error {
 }
 
 // Close waits for calls that are under way; later ones fail as Unavailable. It
-// closes neither the writer, which must still run, nor the store.
+// closes neither the writer, which must still run, nor the store and the log of
+// bodies.
 func (t *Table) Close() {
 	t.using.Lock()
 	defer t.using.Unlock()
@@ -138,11 +145,17 @@ func (t *Table) leave() { t.using.RUnlock() }
 // Epoch is the layout epoch that this node has durably adopted.
 func (t *Table) Epoch() uint64 { return t.adopted.Load() }
 
-// Writable is nil while the store takes writes.
-func (t *Table) Writable() error { return t.store.Writable() }
+// Writable is nil while rows of any size are taken. While it is not, rows may
+// still be deleted.
+func (t *Table) Writable() error {
+	if err := t.store.Writable(); err != nil {
+		return err
+	}
+	return t.bodies.Writable()
+}
 
 // DiskBytes is about how much space the table takes.
-func (t *Table) DiskBytes() int64 { return t.store.DiskBytes() }
+func (t *Table) DiskBytes() int64 { return t.store.DiskBytes() + t.bodies.DiskBytes() }
 
 func (t *Table) low(p layout.Partition) register.Tag {
 	if low := t.lows[p].Load(); low != nil {
@@ -163,27 +176,65 @@ func (t *Table) Handle(ctx context.Context, key metaapi.RowKey, q register.Reque
 	if fence := t.fence.Load(); q.Epoch < fence {
 		return register.Reply{Code: register.Old, Epoch: fence}, nil
 	}
-	rk := record.RowKey(key)
-	if q.Kind == register.Read && q.Epoch == t.adopted.Load() {
-		return t.read(rk, layout.OfRow(key.Bucket, key.Key, t.bits), q)
+	// A compaction may move the body between the look-up and the read, but
+	// hardly again and again. Every request may be handled twice.
+	for range 10 {
+		reply, err := t.handle(ctx, key, q)
+		if !errors.Is(err, segment.ErrGone) {
+			return reply, err
+		}
 	}
-	var reply register.Reply
-	err := t.writer.Update(ctx, func(tx *kv.Tx) (err error) {
+	return register.Reply{}, fault.New(fault.Corrupt, "a row's body is in a segment that is missing")
+}
+
+// handle is one attempt at Handle. Errors: segment.ErrGone, and Handle's.
+func (t *Table) handle(ctx context.Context, key metaapi.RowKey, q register.Request) (reply register.Reply, err error) {
+	c := change{key: key, row: record.RowKey(key), slice: record.Slice(key.Bucket, key.Key), q: q}
+	var held *record.Row
+	if q.Kind == register.Read && q.Epoch == t.adopted.Load() {
+		reply, held, err = t.read(c)
+	} else {
+		reply, held, err = t.write(ctx, c)
+	}
+	if err != nil || held == nil {
+		return reply, err
+	}
+	reply.Row.Value.Body, err = t.bodies.Read(ctx, c.row, held.Place, held.BodyBytes)
+	return reply, err
+}
+
+// write runs a request through the committer. The row is that whose body the
+// reply still lacks, else nil.
+func (t *Table) write(ctx context.Context, c change) (reply register.Reply, held *record.Row, err error) {
+	if c.q.Kind == register.Apply && c.q.Row.Value != nil {
+		if err := t.Writable(); err != nil {
+			return reply, nil, err
+		}
+		kept, err := t.keepBody(&c)
+		if err != nil {
+			return reply, nil, err
+		}
+		if kept {
+			defer t.bodies.Settle(c.place)
+		}
+	}
+	q := c.q
+	err = t.writer.Update(ctx, func(tx *kv.Tx) (err error) {
 		if fence := t.fence.Load(); q.Epoch < fence {
 			reply = register.Reply{Code: register.Old, Epoch: fence}
 			return nil
 		}
 		t.adoptIn(tx, q.Epoch)
-		reply, err = t.change(tx, change{key: key, row: rk, slice: record.Slice(key.Bucket, key.Key), q: q})
+		reply, held, err = t.change(tx, c)
 		return err
 	})
 	if err != nil {
-		return register.Reply{}, err
+		return register.Reply{}, nil, err
 	}
 	if reply.Code != register.Old {
 		raise(&t.adopted, q.Epoch)
 	}
-	return reply, nil
+	return reply, held, nil
 }
 
 // adoptIn makes a newer epoch part of the update. Runs on the committer's
@@ -230,21 +281,23 @@ func raise(a *atomic.Uint64, v uint64) {
 }
 
 // read answers a Read from a snapshot. The epoch is checked after the snapshot
-// was taken, so that no newer epoch was adopted before it.
-func (t *Table) read(rk []byte, p layout.Partition, q register.Request) (reply register.Reply, err error) {
+// was taken, so that no newer epoch was adopted before it. The row is that whose
+// body the reply still lacks, else nil.
+func (t *Table) read(c change) (reply register.Reply, held *record.Row, err error) {
 	err = t.store.View(func(r kv.Reader) error {
-		row, err := load(r, rk)
+		row, err := load(r, c.row)
 		if err != nil {
 			return err
 		}
-		if fence := t.fence.Load(); q.Epoch < fence {
+		if fence := t.fence.Load(); c.q.Epoch < fence {
 			reply = register.Reply{Code: register.Old, Epoch: fence}
 			return nil
 		}
-		reply, _, _ = register.Handle(&row.State, t.low(p), q)
-		return finish(r, &reply, row, rk, q.OmitBody)
+		reply, _, _ = register.Handle(&row.State, t.low(t.partition(c.slice)), c.q)
+		held = finish(&reply, row, c.q.OmitBody)
+		return nil
 	})
-	return reply, err
+	return reply, held, err
 }
 
 // getter is what a kv.Reader and a kv.Tx have in common.
@@ -264,8 +317,9 @@ func load(r getter, rk []byte) (*record.Row, error) {
 	return record.Decode(b)
 }
 
-// finish gives a reply that carries the row memory of its own, and the body.
-func finish(r getter, reply *register.Reply, row *record.Row, rk []byte, omit bool) error {
+// finish gives a reply that carries the row memory of its own, with the body
+// unless that is apart: then it returns the row.
+func finish(reply *register.Reply, row *record.Row, omit bool) (held *record.Row) {
 	reply.Replaced = clone(reply.Replaced)
 	v := reply.Row.Value
 	if v == nil {
@@ -278,14 +332,7 @@ func finish(r getter, reply *register.Reply, row *record.Row, rk []byte, omit bo
 	case omit:
 		reply.BodyOmitted = true
 	case row.BodyApart():
-		body, found, err := r.Get(record.BodyKey(rk))
-		if err != nil {
-			return err
-		}
-		if !found || len(body) != row.BodyBytes {
-			return fault.New(fault.Corrupt, "a row has %d bytes of body, not %d", len(body), row.BodyBytes)
-		}
-		own.Body = clone(body)
+		return row
 	default:
 		own.Body = clone(v.Body)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"hangar/services/meta/internal/bodies"
 	"hangar/services/meta/internal/table"
 	"hangar/shared/fault"
 	"hangar/shared/kv"
@@ -21,6 +23,7 @@ import (
 	"hangar/shared/metaapi"
 	"hangar/shared/object"
 	"hangar/shared/register"
+	"hangar/shared/segment"
 )
 
 const bits = 8
@@ -28,25 +31,48 @@ const bits = 8
 // node is a table on a real store, with its committer running.
 type node struct {
 	*table.Table
-	store kv.Store
-	stop  func()
+	store  kv.Store
+	bodies *bodies.Log
+	stop   func()
+}
+
+// disk is a store and where the bodies beside it are.
+type disk struct {
+	kv.Store
+	bodies string
 }
 
 // openStore opens the store in dir with memory tables small enough for tests.
-func openStore(t testing.TB, dir string) kv.Store {
+func openStore(t testing.TB, dir string) disk {
 	t.Helper()
-	s, err := badgerkv.Open(dir, badgerkv.Options{MemTableBytes: 8 << 20, CacheBytes: 8 << 20, ReserveBytes: 1})
+	s, err := badgerkv.Open(filepath.Join(dir, "rows"), badgerkv.Options{MemTableBytes: 8 << 20, CacheBytes: 8 << 20, ReserveBytes: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return disk{s, filepath.Join(dir, "bodies")}
 }
 
 // start runs a table on s until stop is called or the test ends.
-func start(t testing.TB, s kv.Store) *node {
+func start(t testing.TB, s disk) *node {
+	t.Helper()
+	return startWith(t, s, segment.Options{})
+}
+
+// startWith is start with small files of bodies, kept as o says.
+func startWith(t testing.TB, s disk, o segment.Options) *node {
 	t.Helper()
 	writer := kv.NewCommitter(s)
-	tab, err := table.Open(s, writer, bits)
+	if o.SegmentBytes == 0 {
+		o.SegmentBytes = 256 << 10
+	}
+	if o.ReserveBytes == 0 {
+		o.ReserveBytes = 1
+	}
+	large, err := bodies.Open(s.bodies, s.Store, writer, bodies.Options{Segments: o})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tab, err := table.Open(s, writer, large, bits)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,11 +83,14 @@ func start(t testing.TB, s kv.Store) *node {
 		_ = writer.Run(ctx)
 	}()
 	var once sync.Once
-	n := &node{Table: tab, store: s, stop: func() {
+	n := &node{Table: tab, store: s, bodies: large, stop: func() {
 		once.Do(func() {
 			tab.Close()
 			cancel()
 			<-done
+			if err := large.Close(); err != nil {
+				t.Error(err)
+			}
 			if err := s.Close(); err != nil {
 				t.Error(err)
 			}
@@ -203,7 +232,7 @@ func TestRestartKeepsState(t *testing.T) {
 
 	s := openStore(t, dir)
 	defer s.Close()
-	if _, err := table.Open(s, kv.NewCommitter(s), bits+1); !fault.Is(err, fault.Invalid) {
+	if _, err := table.Open(s, kv.NewCommitter(s), nil, bits+1); !fault.Is(err, fault.Invalid) {
 		t.Errorf("opened with other partition bits: %v", err)
 	}
 }
@@ -307,7 +336,7 @@ func TestAgreesWithThePureReplica(t *testing.T) {
 		q := register.Request{Kind: register.Kind(1 + rnd.IntN(4)), Ballot: at, AskOp: tag(int64(i/3 - 10))}
 		q.Row = register.Row{Tag: at, Op: register.Tag{Time: at.Time - int64(rnd.IntN(2)), Node: at.Node}}
 		if rnd.IntN(2) == 0 {
-			q.Row.Value = value(fmt.Sprint("head ", i), strings.Repeat("y", rnd.IntN(600)))
+			q.Row.Value = value(fmt.Sprint("head ", i), strings.Repeat("y", rnd.IntN(1200)))
 		}
 		if q.Kind == register.Forget {
 			q.Row = register.Row{Tag: m.st.Tag}
@@ -385,8 +414,9 @@ func (f *failing) Commit(b *kv.Batch) error {
 }
 
 func TestDiskFull(t *testing.T) {
-	f := &failing{Store: openStore(t, t.TempDir())}
-	n := start(t, f)
+	d := openStore(t, t.TempDir())
+	f := &failing{Store: d.Store}
+	n := start(t, disk{f, d.bodies})
 	ctx := context.Background()
 	n.apply(t, objectKey("a"), tag(1), value("kept", ""))
 	write := register.Request{Kind: register.Apply, Row: register.Row{Tag: tag(2), Op: tag(2), Value: value("late", "")}}
@@ -425,8 +455,9 @@ func TestDiskFull(t *testing.T) {
 // commit must still become durable with the next Forget.
 func TestFailedForgetRaisesNoGhost(t *testing.T) {
 	dir := t.TempDir()
-	f := &failing{Store: openStore(t, dir)}
-	n := start(t, f)
+	d := openStore(t, dir)
+	f := &failing{Store: d.Store}
+	n := start(t, disk{f, d.bodies})
 	n.apply(t, objectKey("a"), tag(5), nil)
 	forget := register.Request{Kind: register.Forget, Row: register.Row{Tag: tag(5)}, Low: tag(8)}
 	f.broken.Store(true)

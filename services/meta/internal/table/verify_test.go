@@ -8,16 +8,18 @@ import (
 	"hangar/shared/kv"
 	"hangar/shared/layout"
 	"hangar/shared/metaapi"
+	"hangar/shared/segment"
 )
 
 // verify recomputes everything that the table derives from its rows and
-// compares it with what is stored: counters, digests, bodies kept apart and the
-// list of vacant rows.
+// compares it with what is stored: counters, digests, the usage of segments and
+// the list of vacant rows.
 func verify(s kv.Store, bits uint8) error {
 	want := map[string][]byte{} // derived key → value, nil for any
 	return s.View(func(r kv.Reader) error {
 		counters := map[string]metaapi.Counters{}
 		digests := map[string]record.Digest{}
+		usage := map[segment.ID]record.Usage{}
 		rows := r.Iterate([]byte{'r'})
 		defer rows.Close()
 		for rows.Next() {
@@ -48,14 +50,16 @@ func verify(s kv.Store, bits uint8) error {
 				want[string(record.VacantKey(since, rk))] = []byte{}
 			}
 			if row.BodyApart() {
-				body, found, err := r.Get(record.BodyKey(rk))
-				if err != nil {
-					return err
-				}
-				if !found || len(body) != row.BodyBytes {
-					return fmt.Errorf("row %+v has %d of %d bytes of body", key, len(body), row.BodyBytes)
-				}
-				want[string(record.BodyKey(rk))] = nil
+				u := usage[row.Place.Segment]
+				u.LiveBytes += row.Place.RecordBytes()
+				u.LiveBodies++
+				u.End = max(u.End, row.Place.End())
+				usage[row.Place.Segment] = u
+			}
+		}
+		for id, u := range usage {
+			if err := compareUsage(r, id, u); err != nil {
+				return err
 			}
 		}
 		for k, c := range counters {
@@ -68,11 +72,25 @@ func verify(s kv.Store, bits uint8) error {
 	})
 }
 
+// compareUsage checks what is stored of a segment. Its end may be that of a body
+// that died.
+func compareUsage(r kv.Reader, id segment.ID, want record.Usage) error {
+	b, _, err := r.Get(record.UsageKey(id))
+	if err != nil {
+		return err
+	}
+	got, err := record.DecodeUsage(b)
+	if err == nil && (got.LiveBytes != want.LiveBytes || got.LiveBodies != want.LiveBodies || got.End < want.End) {
+		err = fmt.Errorf("usage of segment %d is %+v, want %+v", id, got, want)
+	}
+	return err
+}
+
 // compare checks that the derived keys are those of want. Zero sums may be
 // there or not.
 func compare(r kv.Reader, want map[string][]byte) error {
 	seen := 0
-	for _, kind := range "bcdv" {
+	for _, kind := range "cdv" {
 		it := r.Iterate([]byte{byte(kind)})
 		defer it.Close()
 		for it.Next() {
@@ -81,7 +99,7 @@ func compare(r kv.Reader, want map[string][]byte) error {
 				return err
 			}
 			expect, ok := want[string(it.Key())]
-			zero := kind != 'b' && kind != 'v' && len(bytes.Trim(got, "\x00")) == 0
+			zero := kind != 'v' && len(bytes.Trim(got, "\x00")) == 0
 			switch {
 			case ok:
 				seen++

@@ -1,5 +1,5 @@
-// Package segment keeps blocks in append-only files. It knows nothing of who
-// refers to a block: an index elsewhere remembers the Location of each record
+// Package segment keeps records of bytes (blocks, the bodies of rows) in
+// append-only files. It knows nothing of who refers to a record: an index elsewhere remembers the Location of each record
 // and tells, when the log is opened, how far each file is known to be durable.
 //
 // Write order: a record is written whole at the end of the active file; Sync
@@ -31,12 +31,14 @@ const (
 	recordHeader  = 60
 )
 
+// MaxDataBytes bounds the data of a record.
+const MaxDataBytes = blockapi.MaxBlockBytes
+
 // castagnoli is the CRC of headers.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Checksum is the XXH3-64 of stored data. Data was checked against its BLAKE3
-// when it was written; 64 bits that cost next to nothing tell on every read
-// whether the disk still has it.
+// Checksum is the XXH3-64 of stored data: 64 bits that cost next to nothing
+// tell on every read whether the disk still has what was written.
 func Checksum(data []byte) uint64 { return xxh3.Hash(data) }
 
 // ID numbers the files of a log, oldest first. No number is used again
@@ -107,7 +109,7 @@ func parseHeader(id ID, start int64, h []byte) (e Entry, err error) {
 		Encoding:   blockapi.Encoding(h[5]),
 		PlainBytes: int64(binary.BigEndian.Uint32(h[40:])),
 	}
-	if e.StoredBytes == 0 || e.StoredBytes > blockapi.MaxBlockBytes || e.PlainBytes > blockapi.MaxBlockBytes {
+	if e.StoredBytes == 0 || e.StoredBytes > MaxDataBytes || e.PlainBytes > blockapi.MaxBlockBytes {
 		return Entry{}, fault.New(fault.Corrupt, "record of impossible size")
 	}
 	return e, nil

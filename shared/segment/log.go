@@ -23,6 +23,12 @@ type Options struct {
 	// ReserveBytes of free space that Append leaves; half of it is open to
 	// AppendMoved. 1 GiB.
 	ReserveBytes int64
+	// KeepCached leaves what was written in the system's page cache, for data
+	// that is likely to be read soon.
+	KeepCached bool
+	// NoSync makes Sync do nothing: a power loss then loses the last records, a
+	// crash of the process does not.
+	NoSync bool
 	// OnSync learns how long each fsync took.
 	OnSync func(time.Duration)
 	// Log gets what was found wrong in the files.
@@ -48,7 +54,7 @@ func (o Options) withDefaults() Options {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.OpenFile == nil {
-		o.OpenFile = openOS
+		o.OpenFile = func(path string, create bool) (File, error) { return openOS(path, create, o.KeepCached) }
 	}
 	if o.FreeBytes == nil {
 		o.FreeBytes = freeBytes
@@ -200,10 +206,7 @@ func (l *Log) append(b blockapi.Block, reserve int64) (Location, error) {
 	}
 	start := s.written.Load()
 	e.Segment, e.Offset = s.id, start+recordHeader
-	header := e.header()
-	if _, err = s.f.WriteAt(header[:], start); err == nil {
-		_, err = s.f.WriteAt(b.Data, e.Offset)
-	}
+	err = s.write(e, b.Data)
 	if err != nil {
 		// Whatever was half written goes; if not even that works, the file is
 		// left alone for ever.
@@ -289,6 +292,9 @@ func (l *Log) create(id ID) (*file, error) {
 // Sync returns once the record at loc, and all written before it in the same
 // file, are on stable storage. Errors: StorageFull: the record may be lost.
 func (l *Log) Sync(loc Location) error {
+	if l.opts.NoSync {
+		return nil
+	}
 	s, err := l.acquire(loc.Segment)
 	if err != nil {
 		return err

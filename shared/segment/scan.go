@@ -40,6 +40,12 @@ func scan(s *file, from, size int64, visit func(Entry) error) (end int64, err er
 func (s *file) read(loc Location, buf []byte) error {
 	// In steps, so that what is checksummed is still in the processor's cache.
 	const step = 128 << 10
+	if len(buf) <= step {
+		if err := readFull(s, buf, loc.Offset); err != nil {
+			return err
+		}
+		return s.check(loc, Checksum(buf))
+	}
 	var sum xxh3.Hasher
 	for at := 0; at < len(buf); at += step {
 		piece := buf[at:min(at+step, len(buf))]
@@ -48,7 +54,11 @@ func (s *file) read(loc Location, buf []byte) error {
 		}
 		_, _ = sum.Write(piece) // never fails
 	}
-	if sum.Sum64() != loc.Checksum {
+	return s.check(loc, sum.Sum64())
+}
+
+func (s *file) check(loc Location, sum uint64) error {
+	if sum != loc.Checksum {
 		return fault.New(fault.Corrupt, "%s at %d: data does not match its checksum", s.path, loc.Offset)
 	}
 	return nil

@@ -1,0 +1,281 @@
+// Package bodies keeps the bodies of rows that are too large for the ordered
+// store, which would copy them again and again: in its write-ahead log, its
+// memory and every level of its tree. They lie in a log of segments (package
+// segment) instead, and a row's record says where.
+//
+// Crash story. A body is appended before its row goes to the committer, which
+// syncs the log before it commits the row: one sync for all bodies of a group.
+// So a row never points to bytes that are not on stable storage. A crash between
+// the two, and a row that is refused after all, leave bytes that no row points
+// to; compaction takes them. How much of each segment rows point
+// to, and how far that reaches, is part of the commit that changes the row. So
+// after a restart it is known which segments are worth compacting, and that
+// nothing before the furthest end may be cut as torn.
+//
+// A segment is removed only after a commit that found nothing alive in it, and
+// never while an append to it is not settled. A reader that looked the place up
+// before that finds the segment gone, and looks again.
+package bodies
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"hangar/services/meta/internal/record"
+	"hangar/shared/blockapi"
+	"hangar/shared/blockapi/blockcodec"
+	"hangar/shared/fault"
+	"hangar/shared/kv"
+	"hangar/shared/object"
+	"hangar/shared/segment"
+)
+
+// MaxBytes is the longest body.
+const MaxBytes = 512 << 10
+
+// Options of a Log.
+type Options struct {
+	// Segments says how the files are kept.
+	Segments segment.Options
+	// DeadShare is the share of dead bytes from which a segment is rewritten;
+	// 0.5.
+	DeadShare float64
+	// Log gets what was found wrong.
+	Log *slog.Logger
+}
+
+// Log is the bodies of one node's rows. Safe for concurrent use.
+type Log struct {
+	rows    kv.Store
+	writer  *kv.Committer
+	log     *segment.Log
+	opts    Options
+	buffers blockcodec.Buffers
+
+	// compacting serializes compactions; it guards stuck: what lives in the
+	// segments that could not be emptied.
+	compacting sync.Mutex
+	stuck      map[segment.ID]int64
+
+	counters Counters
+}
+
+// Counters count what a Log did since it was opened.
+type Counters struct {
+	CorruptReads, SegmentsRemoved, BytesMoved atomic.Int64
+}
+
+// Counters returns the live counters.
+func (l *Log) Counters() *Counters { return &l.counters }
+
+// Open opens the bodies in dir, which the rows in store point to. Errors:
+// Corrupt (bodies beside a store without rows), and those of segment.Open.
+func Open(dir string, store kv.Store, writer *kv.Committer, opts Options) (*Log, error) {
+	if opts.DeadShare <= 0 {
+		opts.DeadShare = 0.5
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	// What was just written is what is read soon.
+	opts.Segments.KeepCached = true
+	l := &Log{rows: store, writer: writer, opts: opts, stuck: make(map[segment.ID]int64)}
+	if err := l.claimed(dir); err != nil {
+		return nil, err
+	}
+	usage, err := l.usage()
+	if err != nil {
+		return nil, err
+	}
+	durable := make(map[segment.ID]int64, len(usage))
+	for id, u := range usage {
+		durable[id] = u.End
+	}
+	if l.log, err = segment.Open(dir, opts.Segments, durable); err != nil {
+		return nil, err
+	}
+	for _, s := range l.log.Segments() {
+		delete(usage, s.ID)
+	}
+	for id, u := range usage {
+		if u.LiveBodies > 0 {
+			opts.Log.LogAttrs(context.Background(), slog.LevelError, "a segment of bodies is missing",
+				slog.String("dir", dir), slog.Uint64("segment", uint64(id)), slog.Int64("bodies", u.LiveBodies))
+		}
+	}
+	return l, nil
+}
+
+// claimed refuses bodies beside a store that has no rows yet: all of them would
+// seem dead, and compaction would delete them.
+func (l *Log) claimed(dir string) error {
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(files) == 0 {
+		return fault.Wrap(fault.Invalid, err, "%s", dir)
+	}
+	return l.rows.View(func(r kv.Reader) error {
+		_, found, err := r.Get(record.BitsKey())
+		if err == nil && !found {
+			err = fault.New(fault.Corrupt, "%s holds bodies of rows that are not there: "+
+				"restore the rows, or move the bodies away to start as an empty node", dir)
+		}
+		return err
+	})
+}
+
+// usage reads what lives in each segment.
+func (l *Log) usage() (map[segment.ID]record.Usage, error) {
+	all := make(map[segment.ID]record.Usage)
+	err := l.rows.View(func(r kv.Reader) error {
+		it := r.Iterate(record.UsagePrefix())
+		defer it.Close()
+		for it.Next() {
+			id, err := record.ParseUsageKey(it.Key())
+			if err != nil {
+				return err
+			}
+			b, err := it.Value()
+			if err != nil {
+				return err
+			}
+			if all[id], err = record.DecodeUsage(b); err != nil {
+				return err
+			}
+		}
+		return it.Err()
+	})
+	return all, err
+}
+
+// Close closes the files. Everything else has ended.
+func (l *Log) Close() error { return l.log.Close() }
+
+// Writable is nil when Append would find room, else the error it would get.
+func (l *Log) Writable() error { return l.log.Writable() }
+
+// DiskBytes is how much space the bodies take.
+func (l *Log) DiskBytes() (n int64) {
+	for _, s := range l.log.Segments() {
+		n += s.Bytes
+	}
+	return n
+}
+
+// Append writes a body that the row under key rk may point to in an update that
+// calls Account. The caller must Settle the place once that is committed or
+// given up. Errors: Invalid (too long), StorageFull: nothing was written.
+func (l *Log) Append(rk, body []byte) (segment.Location, error) {
+	if len(body) > MaxBytes {
+		return segment.Location{}, fault.New(fault.Invalid, "body of %d bytes is larger than %d", len(body), MaxBytes)
+	}
+	buf := l.buffers.Get(binary.MaxVarintLen64 + len(rk) + len(body))[:0]
+	buf = binary.AppendUvarint(buf, uint64(len(rk)))
+	buf = append(append(buf, rk...), body...)
+	at, err := l.append(rk, buf, l.log.Append)
+	l.buffers.Put(buf)
+	return at, err
+}
+
+// append writes the record of the row under rk. Its name in the log is the hash
+// of rk, so that the owner of a damaged record can still be told.
+func (l *Log) append(rk, data []byte, write func(blockapi.Block) (segment.Location, error)) (segment.Location, error) {
+	return write(blockapi.Block{Hash: object.Hash(sha256.Sum256(rk)), PlainBytes: int64(len(data)), Data: data})
+}
+
+// Settle ends what Append began.
+func (l *Log) Settle(at segment.Location) { l.log.Settle(at) }
+
+// Read returns the body at a place that the row under key rk points to, of n
+// bytes. Errors: segment.ErrGone (the row has changed: look again), Corrupt,
+// Internal.
+func (l *Log) Read(ctx context.Context, rk []byte, at segment.Location, n int) ([]byte, error) {
+	buf := make([]byte, at.StoredBytes)
+	err := l.log.Read(at, buf)
+	if err == nil {
+		var key, body []byte
+		key, body, err = split(buf)
+		if err == nil && string(key) == string(rk) && len(body) == n {
+			return body, nil
+		}
+		err = fault.New(fault.Corrupt, "segment %d at %d: the body is another row's", at.Segment, at.Offset)
+	}
+	if fault.Is(err, fault.Corrupt) {
+		l.corrupt(ctx, at, err)
+	}
+	return nil, err
+}
+
+func (l *Log) corrupt(ctx context.Context, at segment.Location, err error) {
+	l.counters.CorruptReads.Add(1)
+	l.opts.Log.LogAttrs(ctx, slog.LevelError, "the body of a row is corrupt",
+		slog.Uint64("segment", uint64(at.Segment)), slog.Int64("offset", at.Offset), slog.Any("error", err))
+}
+
+// split takes the data of a record apart.
+func split(data []byte) (rk, body []byte, err error) {
+	n, w := binary.Uvarint(data)
+	if w <= 0 || n > uint64(len(data)-w) {
+		return nil, nil, fault.New(fault.Corrupt, "the record of a body names no row")
+	}
+	return data[w : w+int(n)], data[w+int(n):], nil
+}
+
+// Account makes the usage of segments part of the update that changes a row, and
+// has the row's new body made durable before that is committed.
+func (l *Log) Account(tx *kv.Tx, before, after *record.Row) error {
+	if before.BodyApart() {
+		if err := count(tx, before.Place, -1); err != nil {
+			return err
+		}
+	}
+	if !after.BodyApart() {
+		return nil
+	}
+	at := after.Place
+	tx.Before(func() error { return l.log.Sync(at) })
+	return count(tx, at, 1)
+}
+
+func count(tx *kv.Tx, at segment.Location, sign int64) error {
+	key := record.UsageKey(at.Segment)
+	u, err := usageOf(tx, key)
+	if err != nil {
+		return err
+	}
+	u.LiveBytes += sign * at.RecordBytes()
+	u.LiveBodies += sign
+	u.End = max(u.End, at.End())
+	tx.Set(key, record.EncodeUsage(u))
+	return nil
+}
+
+func usageOf(tx *kv.Tx, key []byte) (u record.Usage, err error) {
+	b, found, err := tx.Get(key)
+	if err == nil && found {
+		u, err = record.DecodeUsage(b)
+	}
+	return u, err
+}
+
+// Usage sums what the log holds.
+type Usage struct {
+	Bodies, LiveBytes, DeadBytes int64
+	Segments                     int
+}
+
+// Usage reads the sums.
+func (l *Log) Usage() (u Usage, err error) {
+	live, err := l.usage()
+	for _, s := range l.log.Segments() {
+		u.Segments++
+		u.Bodies += live[s.ID].LiveBodies
+		u.LiveBytes += live[s.ID].LiveBytes
+		u.DeadBytes += max(s.Bytes-live[s.ID].LiveBytes, 0)
+	}
+	return u, err
+}
