@@ -27,7 +27,8 @@ type NewBucket struct {
 // Order: the name is reserved by an alias record, then the bucket's record
 // makes both visible. A crash between leaves an alias of nothing, which nobody
 // sees and which the next creator of that name completes under the same id, so
-// that of several creators exactly one succeeds. AlreadyExists: the name is
+// that of several creators exactly one succeeds. An id that any bucket ever had
+// is never given again: rows may be left under it. AlreadyExists: the name is
 // taken.
 func (s *Store) CreateBucket(ctx context.Context, in NewBucket) (*Bucket, Revision, error) {
 	b := &Bucket{ID: object.NewBucketID(), Created: time.Now().UTC(), Keys: in.Keys}
@@ -41,8 +42,8 @@ func (s *Store) CreateBucket(ctx context.Context, in NewBucket) (*Bucket, Revisi
 		}
 		b.ID = id
 	}
-	rev, err := create(ctx, s, keyOfBucket(b.ID), b)
-	if fault.Is(err, fault.AlreadyExists) {
+	rev, err := s.put(ctx, keyOfBucket(b.ID), b, 0)
+	if fault.Is(err, fault.Conflict) {
 		return nil, 0, nameTaken(in.Name)
 	}
 	if err != nil || in.Name == "" {
@@ -73,13 +74,13 @@ func (s *Store) reserve(ctx context.Context, name string, id object.BucketID) (o
 			return id, err
 		}
 		if a != nil {
-			b, _, err := load[Bucket](ctx, s, keyOfBucket(a.Bucket))
+			b, was, err := load[Bucket](ctx, s, keyOfBucket(a.Bucket))
 			switch {
 			case err != nil:
 				return id, err
-			case b == nil:
+			case b == nil && was == 0:
 				return a.Bucket, nil
-			case b.State != BucketDeleted:
+			case b != nil && b.State != BucketDeleted:
 				return id, nameTaken(name)
 			}
 		}

@@ -94,6 +94,41 @@ func TestCrashedCreationIsInvisibleAndCanBeRepeated(t *testing.T) {
 	}
 }
 
+// An alias may outlive its bucket when an admin dies while it adds one to a
+// bucket that is being deleted. Whoever takes that name must not get the old
+// bucket's id, under which rows may be left.
+func TestTheIDOfADeletedBucketIsNotGivenAgain(t *testing.T) {
+	b := startBroker(t)
+	s, m := b.store(), b.mirror(MirrorOptions{})
+	old, _, err := s.CreateBucket(ctx(t), NewBucket{Name: "old"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark, err := s.MarkDeleting(ctx(t), old.ID, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Condemn(ctx(t), old.ID, mark, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Clear(ctx(t), b.sync(s, m), old.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.put(ctx(t), keyOfAlias("left"), Alias{Bucket: old.ID}, 0); err != nil {
+		t.Fatal(err)
+	}
+	made, _, err := s.CreateBucket(ctx(t), NewBucket{Name: "left"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made.ID == old.ID {
+		t.Error("the new bucket has the old one's id")
+	}
+	if v := b.sync(s, m); v.Resolve(nil, "left") == nil || v.Resolve(nil, "left").ID != made.ID {
+		t.Error("the name leads elsewhere")
+	}
+}
+
 func TestAReservationTakenByAnAliasFailsItsCreator(t *testing.T) {
 	b := startBroker(t)
 	s, m := b.store(), b.mirror(MirrorOptions{})
