@@ -3,6 +3,7 @@ package objects
 import (
 	"context"
 	"sync"
+	"time"
 
 	"hangar/shared/fault"
 )
@@ -14,12 +15,18 @@ func newTokens(memory, blockBytes int64) *tokens {
 	return &tokens{held: make(chan struct{}, max(1, memory/blockBytes))}
 }
 
+// memoryWait bounds the wait for a token: clients that are slow with their
+// bytes hold tokens, and must not make others hang with them.
+const memoryWait = 30 * time.Second
+
 // acquire waits for a token. Who waits must not hold one, or two waiters could
 // wait for each other.
 func (t *tokens) acquire(ctx context.Context) error {
 	if t.try() {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, memoryWait)
+	defer cancel()
 	select {
 	case t.held <- struct{}{}:
 		return nil
