@@ -196,3 +196,18 @@ func BenchmarkListing(b *testing.B) {
 var requestForBench httpd.Request
 
 func faultOf(kind int) error { return fault.New(fault.Kind(kind), "x") }
+
+// A document that is small on the wire must not become large in memory.
+func TestEndlessListsAreRefused(t *testing.T) {
+	entries := func(n int) []byte {
+		return []byte("<Delete>" + strings.Repeat("<Object></Object>", n) + "</Delete>")
+	}
+	var doc deleteDocument
+	if err := parseXML(entries(maxElements-1), &doc); err != nil || len(doc.Objects) != maxElements-1 {
+		t.Errorf("%d entries: %v", len(doc.Objects), err)
+	}
+	doc = deleteDocument{}
+	if err := parseXML(entries(maxElements), &doc); err == nil {
+		t.Errorf("%d entries are taken", len(doc.Objects))
+	}
+}

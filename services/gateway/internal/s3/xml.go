@@ -20,6 +20,9 @@ const (
 	namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
 	// maxDepth of elements in a document sent by a client.
 	maxDepth = 16
+	// maxElements of one: 10,000 parts with all they may name. Parsed, an
+	// element takes many times what it takes on the wire.
+	maxElements = 100_000
 	// timeFormat is how S3 writes times in documents.
 	timeFormat = "2006-01-02T15:04:05.000Z"
 )
@@ -214,12 +217,13 @@ func parseXML(raw []byte, v any) error {
 // plainTokens passes on what an S3 document may consist of. Without a document
 // type there are no entities to expand.
 type plainTokens struct {
-	d     *xml.Decoder
-	depth int
-	ended bool
+	d        *xml.Decoder
+	depth    int
+	elements int
+	ended    bool
 }
 
-var errNotPlain = errors.New("document types, deep nesting and trailing text are not accepted")
+var errNotPlain = errors.New("document types, deep nesting, endless lists and trailing text are not accepted")
 
 // Token implements xml.TokenReader.
 func (t *plainTokens) Token() (xml.Token, error) {
@@ -232,7 +236,9 @@ func (t *plainTokens) Token() (xml.Token, error) {
 		case xml.Directive:
 			return nil, errNotPlain
 		case xml.StartElement:
-			if t.depth++; t.depth > maxDepth || t.ended {
+			t.depth++
+			t.elements++
+			if t.depth > maxDepth || t.elements > maxElements || t.ended {
 				return nil, errNotPlain
 			}
 		case xml.EndElement:
