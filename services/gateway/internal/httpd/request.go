@@ -77,21 +77,24 @@ func splitTarget(target []byte) (path, query string) {
 	return string(p), string(q)
 }
 
-// copyHeaders copies all header lines into one string and cuts it up.
+// copyHeaders copies all header lines into one string and cuts it up. It goes
+// through them once only: to unfold a continued line, fasthttp rewrites what it
+// iterates over, and a second pass would find other lines.
 func copyHeaders(h *fasthttp.RequestHeader) []Field {
 	var all strings.Builder
 	all.Grow(len(h.RawHeaders()))
-	n := 0
+	lengths := make([]int, 0, 64)
 	for k, v := range h.AllInOrder() {
 		all.Write(k)
 		all.Write(v)
-		n++
+		lengths = append(lengths, len(k), len(v))
 	}
 	rest := all.String()
-	fields := make([]Field, 0, n)
-	for k, v := range h.AllInOrder() {
-		fields = append(fields, Field{rest[:len(k)], rest[len(k) : len(k)+len(v)]})
-		rest = rest[len(k)+len(v):]
+	fields := make([]Field, len(lengths)/2)
+	for i := range fields {
+		name, value := lengths[2*i], lengths[2*i+1]
+		fields[i] = Field{rest[:name], rest[name : name+value]}
+		rest = rest[name+value:]
 	}
 	return fields
 }

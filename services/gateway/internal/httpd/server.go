@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -72,19 +73,35 @@ func New(cfg Config, h Handler, log *slog.Logger) *Server {
 	routed := s.app.Handler()
 	srv := s.app.Server()
 	srv.Handler = func(c *fasthttp.RequestCtx) {
-		// Fiber answers a method it does not know itself, in plain text.
-		if !known(c.Method()) {
-			r := newRequest(c)
-			s.write(c, r, s.handler.Fail(r, MethodUnknown))
-			c.SetConnectionClose()
-			return
+		defer s.survive(c)
+		switch {
+		case continued(c.Request.Header.RawHeaders()):
+			s.reject(c, Malformed)
+		case !known(c.Method()): // Fiber answers those itself, in plain text
+			s.reject(c, MethodUnknown)
+		default:
+			routed(c)
 		}
-		routed(c)
 	}
 	srv.ErrorHandler = s.refuse
 	srv.ExpectHandler = s.expect
 	srv.ConnState = s.conns.note
 	return s
+}
+
+// reject answers what is not let through to the handler.
+func (s *Server) reject(c *fasthttp.RequestCtx, p Problem) {
+	r := newRequest(c)
+	closeGently(c.Conn(), true)
+	s.write(c, r, s.handler.Fail(r, p))
+	c.SetConnectionClose()
+}
+
+// continued reports whether a header line goes on in the next one. That form is
+// obsolete, and what stands before this server may not know it: the two would
+// see other headers.
+func continued(raw []byte) bool {
+	return bytes.Contains(raw, []byte("\n ")) || bytes.Contains(raw, []byte("\n\t"))
 }
 
 func known(method []byte) bool {
@@ -171,6 +188,20 @@ func (s *Server) call(ctx context.Context, r *Request) (resp *Response) {
 	return s.handler.Serve(ctx, r)
 }
 
+// survive makes a panic outside the handler the end of one connection, not of
+// the process.
+func (s *Server) survive(c *fasthttp.RequestCtx) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	s.log.Error("connection panicked", "remote", c.RemoteAddr(), "panic", p, "stack", string(debug.Stack()))
+	c.Response.Reset()
+	c.SetConnectionClose()
+	r := &Request{Method: fasthttp.MethodGet, RawPath: "/"}
+	s.write(c, r, s.handler.Fail(r, Panicked))
+}
+
 func (s *Server) attachBody(c *fasthttp.RequestCtx, r *Request) {
 	src := c.RequestBodyStream()
 	if src == nil {
@@ -229,7 +260,13 @@ func (r *Response) close() {
 }
 
 // expect answers for fasthttp whether a client that waits may send its body.
-func (s *Server) expect(c *fasthttp.RequestCtx) int {
+func (s *Server) expect(c *fasthttp.RequestCtx) (status int) {
+	status = fasthttp.StatusInternalServerError
+	defer s.survive(c)
+	if continued(c.Request.Header.RawHeaders()) {
+		s.reject(c, Malformed)
+		return fasthttp.StatusBadRequest
+	}
 	r := newRequest(c)
 	if resp := s.handler.Expect(s.base, r); resp != nil {
 		// Some clients ask and do not wait.

@@ -327,6 +327,7 @@ func TestNoSmuggling(t *testing.T) {
 			fmt.Sprintf("%x\r\n", len(inner)) + inner + "\r\n0\r\n\r\n",
 		"two hosts":      "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n" + inner,
 		"obscure coding": e.rawHead(outer) + "Transfer-Encoding: xchunked\r\nContent-Length: 0\r\n\r\n" + inner,
+		"folded":         e.rawHead(outer) + fmt.Sprintf("X-A: b\r\n Content-Length: 0\r\nContent-Length: %d\r\n\r\n", len(inner)) + inner,
 		"bare LF":        "GET /photos HTTP/1.1\nHost: a\n\n",
 	} {
 		c, in := e.wire(raw)
