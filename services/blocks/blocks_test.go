@@ -255,7 +255,7 @@ func TestHealthAndMetrics(t *testing.T) {
 
 func TestConfigIsChecked(t *testing.T) {
 	for _, env := range []string{
-		"HANGAR_BLOCKS_SEGMENT_MIB=1", "HANGAR_BLOCKS_RESERVE_MIB=0", "HANGAR_BLOCKS_GC_GRACE=0s",
+		"HANGAR_BLOCKS_SEGMENT_MIB=1", "HANGAR_BLOCKS_RESERVE_MIB=0", "HANGAR_BLOCKS_GC_GRACE=5m",
 		"HANGAR_BLOCKS_GC_SWEEP=1m", "HANGAR_BLOCKS_COMPACT_SHARE=1", "HANGAR_BLOCKS_CACHE_MIB=x",
 	} {
 		var c blocks.Config

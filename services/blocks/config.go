@@ -2,7 +2,10 @@ package blocks
 
 import (
 	"errors"
+	"fmt"
 	"time"
+
+	"hangar/shared/blockapi"
 )
 
 // Config is what an operator may set; see package config.
@@ -14,7 +17,8 @@ type Config struct {
 	ReserveMiB  int64         `env:"HANGAR_BLOCKS_RESERVE_MIB" envDefault:"1024" desc:"Free disk space below which writes are refused; half of it is left to compaction"`
 	MemTableMiB int64         `env:"HANGAR_BLOCKS_MEMTABLE_MIB" envDefault:"16" desc:"Size of a table of the index in memory; up to six times as much is used"`
 	CacheMiB    int64         `env:"HANGAR_BLOCKS_CACHE_MIB" envDefault:"32" desc:"Memory that caches the index"`
-	GCGrace     time.Duration `env:"HANGAR_BLOCKS_GC_GRACE" envDefault:"10m" desc:"How long blocks that nobody seems to need are kept; it must exceed the longest request"`
+	GCGrace     time.Duration `env:"HANGAR_BLOCKS_GC_GRACE" envDefault:"10m" desc:"How long blocks that nobody seems to need are kept; at least 6m"`
+	GCUnsafe    bool          `env:"HANGAR_BLOCKS_GC_UNSAFE" desc:"Allow a shorter HANGAR_BLOCKS_GC_GRACE, with which writes under way lose their blocks: for tests only"`
 	GCSweep     time.Duration `env:"HANGAR_BLOCKS_GC_SWEEP" envDefault:"24h" desc:"How often every owner of blocks is verified"`
 	DeadShare   float64       `env:"HANGAR_BLOCKS_COMPACT_SHARE" envDefault:"0.5" desc:"Share of dead bytes from which a segment is rewritten"`
 }
@@ -34,8 +38,9 @@ func (c *Config) Validate() error {
 		return errors.New("HANGAR_BLOCKS_MEMTABLE_MIB must be between 8 and 256")
 	case c.CacheMiB < 8:
 		return errors.New("HANGAR_BLOCKS_CACHE_MIB must be at least 8")
-	case c.GCGrace < time.Second:
-		return errors.New("HANGAR_BLOCKS_GC_GRACE must be at least 1s")
+	case c.GCGrace < blockapi.MinGrace && !c.GCUnsafe, c.GCGrace < time.Second:
+		return fmt.Errorf("HANGAR_BLOCKS_GC_GRACE must be at least %s: writes take up to %s before anything refers to their blocks",
+			blockapi.MinGrace, blockapi.MaxUnclaimed)
 	case c.GCSweep < c.GCGrace:
 		return errors.New("HANGAR_BLOCKS_GC_SWEEP must not be less than HANGAR_BLOCKS_GC_GRACE")
 	case c.DeadShare < 0.05 || c.DeadShare > 0.95:

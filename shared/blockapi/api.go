@@ -9,12 +9,21 @@ package blockapi
 
 import (
 	"context"
+	"time"
 
 	"hangar/shared/object"
 )
 
 // MaxBlockBytes bounds the plain size of a block.
 const MaxBlockBytes = 8 << 20
+
+// MaxUnclaimed is how long a writer may keep a block without having written
+// what refers to it, or a claim. A Node collects nothing that was touched within
+// MinGrace, which leaves a minute for that last write.
+const (
+	MaxUnclaimed = 5 * time.Minute
+	MinGrace     = MaxUnclaimed + time.Minute
+)
 
 // Encoding says how Data of a block is stored and sent. Numbers are stored
 // format: append only.

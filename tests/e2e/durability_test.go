@@ -89,7 +89,7 @@ func TestKillDuringWrites(t *testing.T) {
 // TestSpaceReturns: overwritten, deleted and aborted content leaves the disk.
 func TestSpaceReturns(t *testing.T) {
 	t.Parallel() // mostly waits for collection and compaction
-	s := harness.Start(t, "HANGAR_BLOCKS_GC_GRACE=1s", "HANGAR_BLOCKS_SEGMENT_MIB=16")
+	s := harness.Start(t, "HANGAR_BLOCKS_GC_GRACE=1s", "HANGAR_BLOCKS_GC_UNSAFE=true", "HANGAR_BLOCKS_SEGMENT_MIB=16")
 	ctx := testContext(t, 2*time.Minute)
 	c := harness.SDK(s.S3)
 	for i := range 30 {

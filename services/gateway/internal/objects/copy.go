@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -119,8 +118,8 @@ func (s *Service) rewrite(ctx context.Context, in CopyInput, f found) (Info, err
 }
 
 // shareTime bounds how long a copy may take to refer to its blocks. Nothing
-// else keeps them meanwhile: it must be below the block service's grace.
-const shareTime = 5 * time.Minute
+// else keeps them meanwhile.
+const shareTime = blockapi.MaxUnclaimed
 
 // share writes a new object of the source's content. Write order: references
 // to the blocks, manifest rows, the object's row.

@@ -43,8 +43,7 @@ type Config struct {
 	MinPartBytes int64
 	// ClaimAfter is when a stream claims its blocks, and how often it renews
 	// the claim; 1 minute. A stream that lets five times as long pass without
-	// ending a block fails. The block service's grace period must be longer
-	// than that.
+	// ending a block fails: that must not exceed blockapi.MaxUnclaimed.
 	ClaimAfter time.Duration
 	// Grace is how long the manifest rows of a stream that has ended are left
 	// alone; 15 minutes.
@@ -100,6 +99,8 @@ func (c Config) Validate() error {
 		return invalid("inline objects of %d bytes; at most the block size, %d", c.InlineBytes, c.BlockBytes)
 	case c.PageBlocks < 1 || c.PageBlocks > record.MaxPageBlocks:
 		return invalid("%d blocks in a row; at most %d", c.PageBlocks, record.MaxPageBlocks)
+	case stallLimit*c.ClaimAfter > blockapi.MaxUnclaimed:
+		return invalid("claims after %s; at most %s", c.ClaimAfter, blockapi.MaxUnclaimed/stallLimit)
 	case c.WriteWindow < 1 || c.ReadWindow < 1:
 		return invalid("windows of %d and %d blocks; at least 1", c.WriteWindow, c.ReadWindow)
 	}
