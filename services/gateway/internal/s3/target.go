@@ -67,7 +67,8 @@ func virtualBucket(host, rootDomain string) string {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
-	bucket, ok := strings.CutSuffix(strings.ToLower(host), rootDomain)
+	// A name that ends in the root's dot is the same name.
+	bucket, ok := strings.CutSuffix(strings.ToLower(strings.TrimSuffix(host, ".")), rootDomain)
 	if !ok {
 		return ""
 	}
