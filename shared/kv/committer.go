@@ -3,6 +3,7 @@ package kv
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"hangar/shared/fault"
 )
@@ -13,6 +14,10 @@ const (
 	DefaultGroup = 256
 	// DefaultQueue is the most updates that wait.
 	DefaultQueue = 1024
+	// maxLinger is the longest wait for more updates, lingerStep how often it is
+	// looked whether they have come.
+	maxLinger  = time.Millisecond
+	lingerStep = 50 * time.Microsecond
 )
 
 // Committer is the one writer of a Store. Synced commits are slow and serial,
@@ -30,6 +35,11 @@ type Committer struct {
 	// stopped is closed when Run has ended.
 	stopped chan struct{}
 	stats   Stats
+
+	// What Run expects after the last commit: so many updates, and how long it
+	// waits for them at most.
+	expected int
+	patience time.Duration
 }
 
 // Stats counts what a Committer did; read with atomic loads.
@@ -108,14 +118,28 @@ func (c *Committer) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case u := <-c.queue:
-			c.commit(u)
+			c.linger()
+			began := time.Now()
+			n := c.commit(u)
+			c.expected, c.patience = n+len(c.queue), min(time.Since(began)/2, maxLinger)
 		}
 	}
 }
 
-// commit gathers a group that begins with first, commits it and tells its
-// callers.
-func (c *Committer) commit(first *update) {
+// linger waits a moment for the callers of the last commit to come back with
+// their next update, so that they share the next commit with those that came
+// during the last one. Otherwise two halves of the callers would wait for each
+// other's commits in turn.
+func (c *Committer) linger() {
+	until := time.Now().Add(c.patience)
+	for 1+len(c.queue) < c.expected && time.Now().Before(until) {
+		time.Sleep(lingerStep)
+	}
+}
+
+// commit gathers a group that begins with first, commits it, tells its callers
+// and returns how many they are.
+func (c *Committer) commit(first *update) int {
 	var (
 		group  []*update
 		batch  Batch
@@ -150,6 +174,7 @@ func (c *Committer) commit(first *update) {
 		}
 		close(u.done)
 	}
+	return len(group)
 }
 
 // gather runs queued updates against r until the group or the batch is full or

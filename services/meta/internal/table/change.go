@@ -22,10 +22,11 @@ type change struct {
 
 // keepBody stores the body of an Apply where it is to be apart, unless it is
 // already known that the row will not be taken: what stands in its way now does
-// so for ever. It reports whether c has a place, to be settled.
+// so for ever. It reports whether c has a place, to be settled. Values of any
+// size are refused when the log has no room.
 func (t *Table) keepBody(c *change) (kept bool, err error) {
 	if len(c.q.Row.Value.Body) <= record.MaxInlineBody {
-		return false, nil
+		return false, t.bodies.Writable()
 	}
 	taken := false
 	err = t.store.View(func(r kv.Reader) error {

@@ -207,9 +207,6 @@ func (t *Table) handle(ctx context.Context, key metaapi.RowKey, q register.Reque
 // reply still lacks, else nil.
 func (t *Table) write(ctx context.Context, c change) (reply register.Reply, held *record.Row, err error) {
 	if c.q.Kind == register.Apply && c.q.Row.Value != nil {
-		if err := t.Writable(); err != nil {
-			return reply, nil, err
-		}
 		kept, err := t.keepBody(&c)
 		if err != nil {
 			return reply, nil, err

@@ -68,7 +68,7 @@ func startWith(t testing.TB, s disk, o segment.Options) *node {
 	if o.ReserveBytes == 0 {
 		o.ReserveBytes = 1
 	}
-	large, err := bodies.Open(s.bodies, s.Store, writer, bodies.Options{Segments: o})
+	large, err := bodies.Open(s.bodies, s, writer, bodies.Options{Segments: o})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -397,6 +397,9 @@ type failing struct {
 	kv.Store
 	full   atomic.Bool
 	broken atomic.Bool
+	// limited makes commits fail once after is used up.
+	limited atomic.Bool
+	after   atomic.Int64
 }
 
 func (f *failing) Writable() error {
@@ -407,7 +410,7 @@ func (f *failing) Writable() error {
 }
 
 func (f *failing) Commit(b *kv.Batch) error {
-	if f.broken.Load() {
+	if f.broken.Load() || f.limited.Load() && f.after.Add(-1) < 0 {
 		return fault.Wrap(fault.Internal, errors.New("input/output error"), "commit")
 	}
 	return f.Store.Commit(b)

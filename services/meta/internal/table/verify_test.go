@@ -57,6 +57,15 @@ func verify(s kv.Store, bits uint8) error {
 				usage[row.Place.Segment] = u
 			}
 		}
+		stored := r.Iterate(record.UsagePrefix())
+		defer stored.Close()
+		for stored.Next() { // those in which nothing lives too
+			id, err := record.ParseUsageKey(stored.Key())
+			if err != nil {
+				return err
+			}
+			usage[id] = usage[id]
+		}
 		for id, u := range usage {
 			if err := compareUsage(r, id, u); err != nil {
 				return err
