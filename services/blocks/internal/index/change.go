@@ -21,18 +21,26 @@ type Touch struct {
 }
 
 // PutBlock remembers a block that is durable at b's Location and that t.Owner
-// refers to it. A block that is known already stays where it is.
-func PutBlock(tx *kv.Tx, t Touch, h object.Hash, b Block) error {
+// refers to it. A block that is known already stays where it is, unless that is
+// bad: where it cannot be read.
+func PutBlock(tx *kv.Tx, t Touch, h object.Hash, b Block, bad segment.Location) error {
 	known, found, err := getBlock(tx, h)
 	if err != nil {
 		return err
 	}
-	if !found {
-		b.Refs = 0
+	replaces := found && known.Location == bad
+	if replaces {
+		if err := account(tx, bad, -1); err != nil {
+			return err
+		}
+	}
+	if !found || replaces {
+		b.Refs = known.Refs
 		known = b
 		if err := account(tx, b.Location, 1); err != nil {
 			return err
 		}
+		tx.Set(blockKey(h), b.encode())
 	}
 	if err := addRef(tx, IDOf(t.Owner), h, known); err != nil {
 		return err

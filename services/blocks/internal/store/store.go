@@ -82,6 +82,8 @@ type Store struct {
 	codec     *blockcodec.Codec
 	now       func() time.Duration
 	gc        *collector
+	// unreadable are the blocks that a Put brings back.
+	unreadable places
 
 	// compacting serializes compactions; it guards stuck: what lives in the
 	// segments that cannot be emptied.
@@ -183,10 +185,16 @@ func (s *Store) Put(ctx context.Context, owner blockapi.Owner, b blockapi.Block)
 		return err
 	}
 	s.counters.Puts.Add(1)
-	missing, err := s.refer(ctx, owner, []object.Hash{b.Hash}, true)
-	if err != nil || len(missing) == 0 {
-		s.counters.Known.Add(int64(1 - len(missing)))
-		return err
+	bad := s.unreadable.at(b.Hash)
+	if bad == (segment.Location{}) {
+		missing, err := s.refer(ctx, owner, []object.Hash{b.Hash}, true)
+		if err != nil {
+			return err
+		}
+		if len(missing) == 0 {
+			s.counters.Known.Add(1)
+			return nil
+		}
 	}
 	at, err := s.log.Append(b)
 	if err != nil {
@@ -197,9 +205,13 @@ func (s *Store) Put(ctx context.Context, owner blockapi.Owner, b blockapi.Block)
 		return err
 	}
 	known := index.Block{Location: at, Encoding: b.Encoding, PlainBytes: b.PlainBytes}
-	return s.committer.Update(ctx, func(tx *kv.Tx) error {
-		return index.PutBlock(tx, s.touch(owner), b.Hash, known)
+	err = s.committer.Update(ctx, func(tx *kv.Tx) error {
+		return index.PutBlock(tx, s.touch(owner), b.Hash, known, bad)
 	})
+	if err == nil {
+		s.unreadable.forget(b.Hash)
+	}
+	return err
 }
 
 // Get implements blockapi.Node.
@@ -207,13 +219,17 @@ func (s *Store) Get(ctx context.Context, h object.Hash) (blockapi.Block, error) 
 	s.counters.Gets.Add(1)
 	// A compaction may move the block between the look-up and the read, but
 	// hardly again and again.
+	var at segment.Location
 	for range 10 {
 		if err := ctx.Err(); err != nil {
 			return blockapi.Block{}, err
 		}
-		b, err := s.read(h)
+		var b blockapi.Block
+		var err error
+		b, at, err = s.read(h)
 		if !errors.Is(err, segment.ErrGone) {
 			if fault.Is(err, fault.Corrupt) {
+				s.unreadable.note(h, at)
 				s.counters.CorruptReads.Add(1)
 				s.opts.Log.LogAttrs(ctx, slog.LevelError, "a stored block is corrupt",
 					slog.String("block", h.String()), slog.Any("error", err))
@@ -221,23 +237,25 @@ func (s *Store) Get(ctx context.Context, h object.Hash) (blockapi.Block, error) 
 			return b, err
 		}
 	}
+	s.unreadable.note(h, at)
 	return blockapi.Block{}, fault.New(fault.Corrupt, "block %s: its segment is missing", h)
 }
 
-func (s *Store) read(h object.Hash) (blockapi.Block, error) {
+// read looks for a block once, and says where.
+func (s *Store) read(h object.Hash) (blockapi.Block, segment.Location, error) {
 	known, found, err := s.find(h)
 	if err != nil {
-		return blockapi.Block{}, err
+		return blockapi.Block{}, segment.Location{}, err
 	}
 	if !found {
-		return blockapi.Block{}, fault.New(fault.NotFound, "no block %s", h)
+		return blockapi.Block{}, segment.Location{}, fault.New(fault.NotFound, "no block %s", h)
 	}
 	buf := s.opts.Buffers.Get(int(known.StoredBytes))
 	if err := s.log.Read(known.Location, buf); err != nil {
 		s.opts.Buffers.Put(buf)
-		return blockapi.Block{}, err
+		return blockapi.Block{}, known.Location, err
 	}
-	return blockapi.Block{Hash: h, PlainBytes: known.PlainBytes, Encoding: known.Encoding, Data: buf}, nil
+	return blockapi.Block{Hash: h, PlainBytes: known.PlainBytes, Encoding: known.Encoding, Data: buf}, known.Location, nil
 }
 
 func (s *Store) find(h object.Hash) (b index.Block, found bool, err error) {
