@@ -13,6 +13,9 @@ import (
 type fence struct {
 	mu     sync.RWMutex
 	inside *sync.WaitGroup // guarded by mu; replaced by each quiesce
+	// left is closed when all have left that were inside at the last quiesce,
+	// nil before the first. Guarded by mu.
+	left chan struct{}
 }
 
 func newFence() *fence { return &fence{inside: new(sync.WaitGroup)} }
@@ -25,15 +28,19 @@ func (f *fence) enter() (leave func()) {
 	return inside.Done
 }
 
-// quiesce waits for all that are inside now.
+// quiesce waits for all that are inside now, those included that an earlier
+// quiesce waited for in vain.
 func (f *fence) quiesce(ctx context.Context) error {
-	f.mu.Lock()
-	before := f.inside
-	f.inside = new(sync.WaitGroup)
-	f.mu.Unlock()
 	left := make(chan struct{})
+	f.mu.Lock()
+	earlier, before := f.left, f.inside
+	f.left, f.inside = left, new(sync.WaitGroup)
+	f.mu.Unlock()
 	go func() { // ends with the writes, which have deadlines
 		before.Wait()
+		if earlier != nil {
+			<-earlier
+		}
 		close(left)
 	}()
 	select {

@@ -29,6 +29,11 @@ func TestQuiesceWaitsForThoseInside(t *testing.T) {
 		if err := s.Quiesce(short); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("with a write inside: %v", err)
 		}
+		again, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.Quiesce(again); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("asked again with the same write inside: %v", err)
+		}
 		if _, err := s.admit(object.BucketID{}); err == nil {
 			t.Fatal("a write got in after the bucket was shut")
 		}
