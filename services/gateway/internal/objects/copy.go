@@ -3,6 +3,7 @@ package objects
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"golang.org/x/sync/errgroup"
@@ -17,8 +18,20 @@ import (
 // copyAttempts is how often a copy begins anew because its source changed.
 const copyAttempts = 3
 
-// errSourceChanged makes a copy begin anew.
-var errSourceChanged = errors.New("the source changed during the copy")
+// What makes a copy begin anew.
+var (
+	errSourceChanged = errors.New("the source changed during the copy")
+	// errContentGone: content is gone that was the source's when its row was read.
+	errContentGone = errors.New("content is gone")
+)
+
+// contentGone marks an error that says that content is gone.
+func contentGone(err error) error {
+	if fault.Is(err, fault.NotFound) {
+		return fmt.Errorf("%w: %w", errContentGone, err)
+	}
+	return err
+}
 
 // Copy implements Store. The copy keeps the source's ETag, parts and checksum:
 // its content is the same bytes in the same blocks. (S3 gives a copy of an
@@ -62,8 +75,7 @@ func (s *Service) Copy(ctx context.Context, in CopyInput) (Info, error) {
 		} else if err == nil {
 			info, err = s.share(ctx, in, f)
 		}
-		// Blocks that are gone were the source's when its row was read.
-		if errors.Is(err, errSourceChanged) || fault.Is(err, fault.NotFound) && !errors.Is(err, ErrNoSuchKey) {
+		if errors.Is(err, errSourceChanged) || errors.Is(err, errContentGone) {
 			last = err
 			continue
 		}
@@ -83,12 +95,12 @@ func (s *Service) resum(ctx context.Context, at Location, f *found, a ChecksumAl
 	}
 	r, err := s.open(ctx, contentOf(at, f.body), 0, f.head.Size)
 	if err != nil {
-		return err
+		return contentGone(err)
 	}
 	defer r.Close()
 	h := newHashed(r, f.head.Size, a)
 	if _, err := io.Copy(io.Discard, h); err != nil {
-		return err
+		return contentGone(err)
 	}
 	f.head.Checksum, f.head.Composite = algorithm, false
 	f.body.Checksum = h.Checksum().Value
@@ -149,7 +161,7 @@ func (s *Service) share(ctx context.Context, in CopyInput, f found) (_ Info, err
 		})
 	}
 	if err != nil {
-		return Info{}, err
+		return Info{}, contentGone(err)
 	}
 	f.head.Version, f.head.Modified = c.version, s.now()
 	row := f.body.Append(nil, f.head.Checksum)

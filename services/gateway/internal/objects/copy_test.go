@@ -217,3 +217,25 @@ func (w *world) forge(t *testing.T, key string, size int64) {
 		t.Fatal(err)
 	}
 }
+
+// A bucket that is shut during a copy is not missing content.
+func TestCopyIntoABucketThatIsShut(t *testing.T) {
+	shut := fault.New(fault.NotFound, "no such bucket")
+	asked := 0
+	w := newWorld(t, func(c *Config) {
+		c.MayWrite = func(object.BucketID) error {
+			if asked++; asked > 1 {
+				return shut
+			}
+			return nil
+		}
+	})
+	w.put(t, "from", content0(50))
+	_, err := w.Copy(t.Context(), CopyInput{Source: w.at("from"), Target: w.at("to")})
+	if !errors.Is(err, shut) || !fault.Is(err, fault.NotFound) {
+		t.Errorf("got %v", err)
+	}
+	if asked != 2 {
+		t.Errorf("asked %d times", asked)
+	}
+}
