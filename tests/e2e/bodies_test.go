@@ -184,7 +184,11 @@ func TestWrongChunksStoreNothing(t *testing.T) {
 			c.WriteString("\r\n")
 		}, 403, "SignatureDoesNotMatch"},
 		{"missing-trailer", unsignedTrailer, "x-amz-checksum-crc32", -1, size, func(c *chunked) { whole(c); c.WriteString("\r\n") }, 400, "MalformedTrailerError"},
-		{"other-trailer", unsignedTrailer, "x-amz-checksum-crc32", -1, size, func(c *chunked) { whole(c); c.trailer("x-amz-checksum-sha1", "2jmj7l5rSw0yVb/vlWAYkK/YBwk="); c.WriteString("\r\n") }, 400, "MalformedTrailerError"},
+		{"other-trailer", unsignedTrailer, "x-amz-checksum-crc32", -1, size, func(c *chunked) {
+			whole(c)
+			c.trailer("x-amz-checksum-sha1", "2jmj7l5rSw0yVb/vlWAYkK/YBwk=")
+			c.WriteString("\r\n")
+		}, 400, "MalformedTrailerError"},
 		{"no-framing", unsignedTrailer, "x-amz-checksum-crc32", -1, size, func(c *chunked) { c.Write(body) }, 400, "InvalidRequest"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
