@@ -36,6 +36,9 @@ const (
 	idleTimeout     = 2 * time.Minute
 	requestTimeout  = 30 * time.Second
 	shutdownTimeout = 10 * time.Second
+	// maxConnections bounds the memory of bodies, which are read before a token
+	// is looked at.
+	maxConnections = 256
 )
 
 // HeaderBarrier is set to "timeout" on the answer to a change that is durable
@@ -99,6 +102,7 @@ func New(o Options) *Server {
 		CaseSensitive:                true,
 		Immutable:                    true, // strings of a request outlive it
 		BodyLimit:                    maxBody,
+		Concurrency:                  maxConnections,
 		ReadBufferSize:               maxHeader,
 		ReadTimeout:                  ioTimeout,
 		WriteTimeout:                 ioTimeout,
