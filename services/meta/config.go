@@ -13,15 +13,18 @@ type Config struct {
 	Sync        bool          `env:"HANGAR_META_SYNC" envDefault:"true" desc:"Sync every write of metadata to the disk before it is acknowledged; false is faster and loses the last writes when power fails"`
 	MemTableMiB int64         `env:"HANGAR_META_MEMTABLE_MIB" envDefault:"16" desc:"Size of a table in memory, of which there are up to three; more makes for fewer rewrites of data on the disk"`
 	CacheMiB    int64         `env:"HANGAR_META_CACHE_MIB" envDefault:"32" desc:"Memory that caches what is read from the disk; indexes take half as much again"`
-	ReserveMiB  int64         `env:"HANGAR_META_RESERVE_MIB" envDefault:"512" desc:"Free disk space below which writes are refused, except that rows may be deleted until a quarter of it is left; half of it is open to compaction"`
+	ReserveMiB  int64         `env:"HANGAR_META_RESERVE_MIB" envDefault:"512" desc:"Free disk space below which writes are refused, except that rows may be deleted until about a quarter of it is left; half of it is open to compaction"`
 	SegmentMiB  int64         `env:"HANGAR_META_SEGMENT_MIB" envDefault:"256" desc:"Size of the files that the contents of small objects and long lists of blocks are appended to"`
 	DeadShare   float64       `env:"HANGAR_META_COMPACT_SHARE" envDefault:"0.5" desc:"Share of dead bytes from which such a file is rewritten"`
 	Grace       time.Duration `env:"HANGAR_META_TOMBSTONE_GRACE" envDefault:"1h" desc:"How long the marker of a deleted row is kept at least"`
 }
 
 // rowsReserve is the part of the reserve that the rows leave: less than the
-// compaction of bodies does, so that it can always record what was moved.
-func (c *Config) rowsReserve() int64 { return c.ReserveMiB << 20 / 4 }
+// compaction of bodies does, so that it can always record what was moved, but if
+// possible what the store needs to be opened again.
+func (c *Config) rowsReserve() int64 {
+	return max(c.ReserveMiB/4, min(4*c.MemTableMiB, c.ReserveMiB/2)) << 20
+}
 
 // Validate implements config.Validator.
 func (c *Config) Validate() error {

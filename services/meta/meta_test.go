@@ -212,6 +212,43 @@ func awaitHealthy(t *testing.T, r *running) {
 	}
 }
 
+// TestRestartBelowTheReserve: a node whose disk has filled up starts, serves
+// what it has, bodies of any size included, takes nothing new and says so.
+func TestRestartBelowTheReserve(t *testing.T) {
+	nats := rpctest.NATS(t)
+	cfg := settings(t, t.TempDir())
+	node, err := meta.Identify(cfg.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newControl()
+	c.set(ringOf(1, node))
+	r := run(t, nats, c, cfg)
+	ctx := context.Background()
+	body := strings.Repeat("body", 1000)
+	if _, err := client(t, nats, c).Put(ctx, key("a"), &metaapi.Value{Body: []byte(body), Count: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	cfg.ReserveMiB = 1 << 40
+	r = run(t, nats, c, cfg)
+	row, err := client(t, nats, c).Get(ctx, key("a"))
+	if err != nil || row.Value == nil || string(row.Value.Body) != body {
+		t.Errorf("%+v, %v", row, err)
+	}
+	for _, body := range []string{"", body} {
+		_, err = client(t, nats, c).Put(ctx, key("b"), &metaapi.Value{Body: []byte(body), Count: 1})
+		if !fault.Is(err, fault.StorageFull) {
+			t.Errorf("a write of %d bytes below the reserve: %v", len(body), err)
+		}
+	}
+	if report := r.telemetry.Health.Check(ctx); report.OK() {
+		t.Errorf("health: %+v", report)
+	}
+}
+
 // TestOldMarkersAreForgotten: a single node drops delete markers after their
 // grace, and says so.
 func TestOldMarkersAreForgotten(t *testing.T) {

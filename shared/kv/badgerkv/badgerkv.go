@@ -41,6 +41,9 @@ type Options struct {
 	// ReserveBytes is the free space below which commits are refused. 0 means
 	// 256 MiB.
 	ReserveBytes int64
+	// FreeBytes is the free space of the directory's file system; by default the
+	// operating system is asked.
+	FreeBytes func(dir string) (int64, error)
 	// Log takes Badger's warnings and errors. Nil means none.
 	Log *slog.Logger
 }
@@ -55,10 +58,26 @@ func (o Options) withDefaults() Options {
 	if o.ReserveBytes == 0 {
 		o.ReserveBytes = 256 << 20
 	}
+	if o.FreeBytes == nil {
+		o.FreeBytes = freeBytes
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return o
+}
+
+// openBytes is the free space that opening takes at worst: what the memory
+// tables held at the end of the last run is written out as tables, and a new log
+// is begun. A store that stopped at its reserve can always be opened again.
+func (o Options) openBytes() int64 { return min(4*o.MemTableBytes, o.ReserveBytes) }
+
+func freeBytes(dir string) (int64, error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return 0, err
+	}
+	return int64(st.Bavail) * st.Bsize, nil //nolint:unconvert // differs by platform
 }
 
 // Store is a kv.Store in a directory that it holds locked until Close.
@@ -75,12 +94,21 @@ type Store struct {
 var _ kv.Store = (*Store)(nil)
 
 // Open opens the store in dir and creates it when there is none. Errors:
-// Conflict (another process has it open), Denied (cannot be written), Corrupt,
-// Internal; each names the directory.
+// Conflict (another process has it open), Denied (cannot be written),
+// StorageFull, Corrupt, Internal; each names the directory. Below the reserve it
+// opens all the same, to be read; StorageFull means that there is not even the
+// space that opening takes.
 func Open(dir string, opt Options) (*Store, error) {
 	opt = opt.withDefaults()
 	if err := writable(dir); err != nil {
 		return nil, err
+	}
+	free, err := opt.FreeBytes(dir)
+	if err != nil {
+		return nil, fault.Wrap(fault.StorageFull, err, "cannot tell the free space of %s", dir)
+	}
+	if need := opt.openBytes(); free < need {
+		return nil, fault.New(fault.StorageFull, "%s has %d MiB left: to open the store takes %d MiB", dir, free>>20, need>>20)
 	}
 	bo := badger.DefaultOptions(dir).
 		WithLogger(logger{opt.Log}).
@@ -186,11 +214,11 @@ func (s *Store) Writable() error {
 	if err := s.failed.Load(); err != nil {
 		return fault.Wrap(fault.StorageFull, *err, "%s takes no writes since a commit failed", s.dir)
 	}
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(s.dir, &st); err != nil {
+	free, err := s.opt.FreeBytes(s.dir)
+	if err != nil {
 		return fault.Wrap(fault.StorageFull, err, "cannot tell the free space of %s", s.dir)
 	}
-	if free := int64(st.Bavail) * st.Bsize; free < s.opt.ReserveBytes { //nolint:unconvert // differs by platform
+	if free < s.opt.ReserveBytes {
 		return fault.New(fault.StorageFull, "%s has %d MiB left, less than the reserve of %d MiB",
 			s.dir, free>>20, s.opt.ReserveBytes>>20)
 	}

@@ -1,9 +1,11 @@
 package badgerkv_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"hangar/shared/fault"
@@ -96,6 +98,48 @@ func TestReserveRefusesWritesOnly(t *testing.T) {
 			t.Error("the refused write is there")
 		}
 		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestOpenOnAFullDisk: with less than the reserve a store opens to be read, and
+// with too little even for that it says so and harms nothing.
+func TestOpenOnAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	free := int64(1 << 40)
+	opt := small
+	opt.ReserveBytes = 64 << 20
+	opt.FreeBytes = func(string) (int64, error) { return free, nil }
+	reopen := func(left int64) (*badgerkv.Store, error) {
+		free = left
+		return badgerkv.Open(dir, opt)
+	}
+	s, err := reopen(1 << 40)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b kv.Batch
+	b.Set([]byte("a"), []byte("1"))
+	if err := errors.Join(s.Commit(&b), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := reopen(15 << 20); !fault.Is(err, fault.StorageFull) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("opened with 15 MiB left: %v", err)
+	}
+	if s, err = reopen(20 << 20); err != nil {
+		t.Fatalf("with 20 MiB left: %v", err)
+	}
+	defer s.Close()
+	if err := s.Commit(&b); !fault.Is(err, fault.StorageFull) {
+		t.Errorf("a commit below the reserve: %v", err)
+	}
+	err = s.View(func(r kv.Reader) error {
+		if _, found, err := r.Get([]byte("a")); err != nil || !found {
+			t.Errorf("a read below the reserve: %v, %v", found, err)
+		}
+		return nil
 	})
 	if err != nil {
 		t.Error(err)
