@@ -286,13 +286,13 @@ func TestManyParts(t *testing.T) {
 	for range 50 {
 		at := int64(1+rand.IntN(n-1))*int64(len(body)) - 1000
 		a := request(t, s, "GET", objectPath(key), "", [2]string{"range", fmt.Sprintf("bytes=%d-%d", at, at+1999)})
-		if want := string(body[len(body)-1000:]) + string(body[:1000]); a.StatusCode != 206 || a.text != want {
+		if want := string(body[len(body)-1000:]) + string(body[:1000]); a.StatusCode != http.StatusPartialContent || a.text != want {
 			t.Fatalf("at %d: %d, %d bytes", at, a.StatusCode, len(a.text))
 		}
 	}
 	for _, number := range []int{1, 150, 300} {
 		a := request(t, s, "GET", fmt.Sprint(objectPath(key), "?partNumber=", number), "")
-		if a.StatusCode != 206 || a.text != string(body) || a.Header.Get("x-amz-mp-parts-count") != fmt.Sprint(n) {
+		if a.StatusCode != http.StatusPartialContent || a.text != string(body) || a.Header.Get("x-amz-mp-parts-count") != fmt.Sprint(n) {
 			t.Errorf("part %d: %d, %d bytes of %s parts", number, a.StatusCode, len(a.text), a.Header.Get("x-amz-mp-parts-count"))
 		}
 	}
@@ -349,7 +349,7 @@ func TestLargeSparseObject(t *testing.T) {
 		want := make([]byte, before+after)
 		copy(want[before:], fmt.Sprintf("part %03d", part+1))
 		a := request(t, s, "GET", objectPath(key), "", [2]string{"range", fmt.Sprintf("bytes=%d-%d", at, at+len(want)-1)})
-		if a.StatusCode != 206 || a.text != string(want) {
+		if a.StatusCode != http.StatusPartialContent || a.text != string(want) {
 			t.Fatalf("%d bytes at %d: %d, %d bytes", len(want), at, a.StatusCode, len(a.text))
 		}
 	}

@@ -261,7 +261,7 @@ func (r *Response) close() {
 
 // expect answers for fasthttp whether a client that waits may send its body.
 func (s *Server) expect(c *fasthttp.RequestCtx) (status int) {
-	status = fasthttp.StatusInternalServerError
+	status = fasthttp.StatusInternalServerError //nolint:wastedassign // a panic leaves it so
 	defer s.survive(c)
 	if continued(c.Request.Header.RawHeaders()) {
 		s.reject(c, Malformed)
