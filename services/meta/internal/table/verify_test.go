@@ -64,7 +64,9 @@ func verify(s kv.Store, bits uint8) error {
 			if err != nil {
 				return err
 			}
-			usage[id] = usage[id]
+			if _, known := usage[id]; !known {
+				usage[id] = record.Usage{}
+			}
 		}
 		for id, u := range usage {
 			if err := compareUsage(r, id, u); err != nil {
