@@ -152,8 +152,9 @@ func (c *Committer) commit(first *update) int {
 			group, before = c.gather(first, r, &batch)
 			return nil
 		})
-	} else if first.state.CompareAndSwap(queued, claimed) {
-		group = append(group, first)
+	}
+	if err != nil && len(group) == 0 && first.state.CompareAndSwap(queued, claimed) {
+		group = append(group, first) // it is told why nothing was run
 	}
 	for _, f := range before {
 		if err == nil {

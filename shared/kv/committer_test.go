@@ -251,3 +251,15 @@ func TestBounds(t *testing.T) {
 		}
 	})
 }
+
+// blind is a store that cannot be read.
+type blind struct{ kv.Store }
+
+func (blind) View(func(kv.Reader) error) error { return fault.New(fault.Corrupt, "unreadable") }
+
+func TestAnUnreadableStoreFailsTheUpdateAtOnce(t *testing.T) {
+	c := run(t, blind{new(memkv.Store)})
+	if err := c.Update(t.Context(), increment("k")); !fault.Is(err, fault.Corrupt) {
+		t.Errorf("got %v", err)
+	}
+}
