@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -233,6 +234,13 @@ func TestPartitionsSpread(t *testing.T) {
 		if n < 40 || n > 180 {
 			t.Errorf("partition %d holds %d of 25,600 keys", p, n)
 		}
+	}
+}
+
+func TestOfRowCostsNoMemory(t *testing.T) {
+	b, key := object.NewBucketID(), strings.Repeat("k", object.MaxKeyBytes)
+	if n := testing.AllocsPerRun(100, func() { OfRow(b, key, 8) }); n != 0 {
+		t.Errorf("%v allocations", n)
 	}
 }
 

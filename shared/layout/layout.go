@@ -6,7 +6,6 @@ package layout
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"io"
 
 	"hangar/shared/object"
 )
@@ -27,11 +26,8 @@ func OfHash(h object.Hash, bits uint8) Partition {
 
 // OfRow is the partition of all rows with this bucket and key.
 func OfRow(b object.BucketID, key string, bits uint8) Partition {
-	h := sha256.New()
-	h.Write(b[:])
-	_, _ = io.WriteString(h, key)
-	var sum [sha256.Size]byte
-	h.Sum(sum[:0])
+	var room [len(b) + object.MaxKeyBytes]byte // on the stack: every request comes by here
+	sum := sha256.Sum256(append(append(room[:0], b[:]...), key...))
 	return Partition(binary.BigEndian.Uint16(sum[:2]) >> (16 - bits))
 }
 
