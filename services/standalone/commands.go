@@ -52,23 +52,12 @@ func (c commands) Dev(ctx context.Context, o cli.DevOptions) error {
 	}
 	return dev.Run(ctx, dev.Options{
 		Dir: o.Dir, BinDir: bin, Meta: o.Meta, Blocks: o.Blocks, Gateways: o.Gateways,
-		ReplicationFactor: o.ReplicationFactor, Restart: o.Restart, Known: knownVariables(),
+		ReplicationFactor: o.ReplicationFactor, Restart: o.Restart, Settings: map[string]any{
+			"gateway": gateway.ProcessConfig{}, "meta": meta.ProcessConfig{}, "blocks": blocks.ProcessConfig{}, "admin": admin.ProcessConfig{},
+		},
 		AccessKey: os.Getenv("HANGAR_DEFAULT_ACCESS_KEY"), SecretKey: os.Getenv("HANGAR_DEFAULT_SECRET_KEY"),
 		Bucket: os.Getenv("HANGAR_DEFAULT_BUCKET"), AdminToken: os.Getenv("HANGAR_ADMIN_TOKEN"), Out: os.Stdout,
 	})
-}
-
-// knownVariables lists what each service's own process reads.
-func knownVariables() map[string][]string {
-	known := map[string][]string{}
-	for service, cfg := range map[string]any{
-		"gateway": gateway.ProcessConfig{}, "meta": meta.ProcessConfig{}, "blocks": blocks.ProcessConfig{}, "admin": admin.ProcessConfig{},
-	} {
-		for _, f := range config.Fields(cfg) {
-			known[service] = append(known[service], f.Name)
-		}
-	}
-	return known
 }
 
 // brokerConfig are the settings of `hangar nats`.

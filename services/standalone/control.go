@@ -68,7 +68,7 @@ func withControl(ctx context.Context, at cli.ControlAt, do func(context.Context,
 			o.InProcess = broker.InProcess()
 		} else {
 			var n process.NATS
-			if err := config.Parse(&n, natsEnvironment()); err != nil {
+			if err := config.Parse(&n, config.Select(os.Environ(), n)); err != nil {
 				return err
 			}
 			if at.NATS != "" {
@@ -109,21 +109,4 @@ func openBroker(g *lifecycle.Group, dir string) (*natsd.Server, error) {
 	}
 	g.Defer("NATS", func(context.Context) error { broker.Shutdown(); return nil })
 	return broker, nil
-}
-
-// natsEnvironment is the part of the environment that says how to reach NATS.
-func natsEnvironment() []string {
-	known := map[string]bool{}
-	for _, f := range config.Fields(process.NATS{}) {
-		known[f.Name], known[f.Name+"_FILE"] = true, f.Secret
-	}
-	var env []string
-	for _, e := range os.Environ() {
-		for name, ok := range known {
-			if ok && len(e) > len(name) && e[:len(name)+1] == name+"=" {
-				env = append(env, e)
-			}
-		}
-	}
-	return env
 }

@@ -74,6 +74,22 @@ func Parse(cfg any, environ []string, others ...string) error {
 	return nil
 }
 
+// Select returns the part of environ that a program with the settings cfg may
+// be given: what cfg reads, and every variable without our prefix.
+func Select(environ []string, cfg any) (out []string) {
+	known := map[string]bool{}
+	for _, f := range Fields(cfg) {
+		known[f.Name] = true
+		known[f.Name+fileSuffix] = f.Secret
+	}
+	for _, e := range environ {
+		if name, _, _ := strings.Cut(e, "="); known[name] || !strings.HasPrefix(name, Prefix) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
 // Fields lists the settings of cfg, a struct or a pointer to one, in order.
 func Fields(cfg any) []Field {
 	t := reflect.TypeOf(cfg)

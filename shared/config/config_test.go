@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -122,5 +123,16 @@ func TestHelp(t *testing.T) {
 		if !strings.Contains(b.String(), line) {
 			t.Errorf("no %q in\n%s", line, b.String())
 		}
+	}
+}
+
+func TestSelectHandsOnWhatIsRead(t *testing.T) {
+	type settings struct {
+		Addr  string `env:"HANGAR_ADDR"`
+		Token string `env:"HANGAR_TOKEN" file:"true"`
+	}
+	got := config.Select([]string{"PATH=/bin", "HANGAR_ADDR=a", "HANGAR_ADDR_FILE=f", "HANGAR_TOKEN_FILE=t", "HANGAR_OTHER=o"}, settings{})
+	if want := "[PATH=/bin HANGAR_ADDR=a HANGAR_TOKEN_FILE=t]"; fmt.Sprint(got) != want {
+		t.Errorf("got %v, want %s", got, want)
 	}
 }

@@ -12,8 +12,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"hangar/shared/config"
@@ -33,10 +31,10 @@ type Options struct {
 	AccessKey, SecretKey, Bucket string
 	AdminToken                   string
 	Region                       string
-	// Known names the variables that each service reads: those are handed on
+	// Settings holds what each service reads: those variables are handed on
 	// from this process's environment, others with their prefix are not.
-	Known map[string][]string
-	Out   io.Writer
+	Settings map[string]any
+	Out      io.Writer
 }
 
 // ClusterFile is the file in Dir that describes the running cluster.
@@ -186,14 +184,11 @@ func (o *Options) plan(ctx context.Context) (*Cluster, error) {
 
 // inherited is the part of this process's environment that a service gets.
 func (o *Options) inherited(service string) []string {
-	var env []string
-	for _, e := range os.Environ() {
-		name, _, _ := strings.Cut(e, "=")
-		if !strings.HasPrefix(name, config.Prefix) || slices.Contains(o.Known[service], name) {
-			env = append(env, e)
-		}
+	settings := o.Settings[service]
+	if settings == nil {
+		settings = struct{}{}
 	}
-	return env
+	return config.Select(os.Environ(), settings)
 }
 
 // freeAddrs returns n loopback addresses nobody listens on at the moment.
