@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync/atomic"
-	"time"
 
 	"hangar/services/blocks/internal/store"
 	"hangar/shared/blockapi"
@@ -21,6 +20,7 @@ import (
 	"hangar/shared/layout"
 	"hangar/shared/lifecycle"
 	"hangar/shared/object"
+	"hangar/shared/process"
 	"hangar/shared/rpc"
 	"hangar/shared/segment"
 	"hangar/shared/telemetry"
@@ -30,9 +30,6 @@ const (
 	service = "blocks"
 	// indexDir in the data directory holds the index.
 	indexDir = "index"
-	// retry is how long the service waits before it asks NATS again for
-	// subscriptions that failed.
-	retry = time.Second
 )
 
 // Identify returns the id of the node that lives in dir. A new or empty
@@ -160,29 +157,14 @@ func (s *Service) ring() *layout.Ring {
 
 // follow serves the partitions that the layout gives this node.
 func (s *Service) follow(ctx context.Context, endpoint *blockrpc.Endpoint) error {
-	for first := true; ; {
-		changed := s.deps.Control.Changed() // before the look, so that no change is missed
+	return process.FollowLayout(ctx, s.log, s.deps.Control.Changed, s.ready, func(context.Context) error {
 		ring := s.ring()
-		err := endpoint.Follow(ring)
-		if err == nil && ring != nil {
-			s.followed.Store(ring.Epoch)
+		if err := endpoint.Follow(ring); err != nil || ring == nil {
+			return err
 		}
-		var again <-chan time.Time
-		switch {
-		case err == nil && first:
-			close(s.ready)
-			first = false
-		case err != nil && ctx.Err() == nil:
-			s.log.WarnContext(ctx, "the layout is not followed yet", "error", err)
-			again = time.After(retry)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-		case <-again:
-		}
-	}
+		s.followed.Store(ring.Epoch)
+		return nil
+	})
 }
 
 // check reports why requests would fail at present.

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync/atomic"
-	"time"
 
 	"hangar/services/meta/internal/bodies"
 	"hangar/services/meta/internal/collector"
@@ -24,6 +23,7 @@ import (
 	"hangar/shared/lifecycle"
 	"hangar/shared/metaapi"
 	"hangar/shared/object"
+	"hangar/shared/process"
 	"hangar/shared/rpc"
 	"hangar/shared/segment"
 	"hangar/shared/telemetry"
@@ -34,10 +34,6 @@ const (
 	rowsDir   = "rows"
 	bodiesDir = "bodies"
 )
-
-// retry is how long the service waits before it asks NATS again for
-// subscriptions that failed.
-const retry = time.Second
 
 // Identify returns the id of the node that lives in dir. A new or empty
 // directory becomes a node with a new id. Errors name the directory.
@@ -174,31 +170,17 @@ func (s *Service) ring() *layout.Ring {
 // follow serves the partitions that the layout gives this node, and fences off
 // older layouts.
 func (s *Service) follow(ctx context.Context, server *metaapi.Server, rows *table.Table) error {
-	for first := true; ; {
-		changed := s.deps.Control.Changed() // before the look, so that no change is missed
+	return process.FollowLayout(ctx, s.log, s.deps.Control.Changed, s.ready, func(ctx context.Context) error {
 		ring := s.ring()
-		err := server.Follow(ring)
-		if err == nil && ring != nil {
-			if err = rows.Adopt(ctx, ring.Epoch); err == nil {
-				s.followed.Store(ring.Epoch)
-			}
+		if err := server.Follow(ring); err != nil || ring == nil {
+			return err
 		}
-		var again <-chan time.Time
-		switch {
-		case err == nil && first:
-			close(s.ready)
-			first = false
-		case err != nil && ctx.Err() == nil:
-			s.log.WarnContext(ctx, "the layout is not followed yet", "error", err)
-			again = time.After(retry)
+		if err := rows.Adopt(ctx, ring.Epoch); err != nil {
+			return err
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-		case <-again:
-		}
-	}
+		s.followed.Store(ring.Epoch)
+		return nil
+	})
 }
 
 // check reports why requests would fail at present.
