@@ -82,6 +82,11 @@ func bodyOf(version uint64) []byte {
 	return b
 }
 
+func bodyBlock(version uint64) blockapi.Block {
+	b := bodyOf(version)
+	return blockapi.Block{PlainBytes: int64(len(b)), Data: b}
+}
+
 // valueOf is a version and the place of its body, and some weight.
 func valueOf(c change, weight int) []byte {
 	v := binary.BigEndian.AppendUint64(nil, c.version)
@@ -94,8 +99,7 @@ func valueOf(c change, weight int) []byte {
 
 // make writes a change.
 func (p *powered) make(c *change, r *rand.Rand) error {
-	body := bodyOf(c.version)
-	at, err := p.Log().Append(blockapi.Block{PlainBytes: int64(len(body)), Data: body})
+	at, err := p.Log().Append(bodyBlock(c.version))
 	if err != nil {
 		return err
 	}
