@@ -66,7 +66,7 @@ $(LINT):
 tidy:
 	$(SAY) "Tidy"
 	@set -e; for m in $(MODULES); do (cd $$m && GOWORK=off $(GO) mod tidy -diff >/dev/null || { echo "$$m: go.mod is not tidy: run GOWORK=off go mod tidy there"; exit 1; }); done
-	@cd tests && $(GO) test -count=1 ./tidy/... ./harness/...
+	@cd tests && $(GO) test -count=1 ./tidy/...
 
 bench: build ## speed, beside the floor: the same HTTP edge without storage
 	@$(GO) run ./bench/cmd/bench -bin $(BIN) $(ARGS)
