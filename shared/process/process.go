@@ -28,7 +28,7 @@ type Config struct {
 
 // NATS says how to reach the message broker.
 type NATS struct {
-	URL      string `env:"HANGAR_NATS_URL" envDefault:"nats://127.0.0.1:4222" desc:"Addresses of the NATS servers, comma separated"`
+	URL      string `env:"HANGAR_NATS_URL" envDefault:"nats://127.0.0.1:4222" desc:"Addresses of the NATS servers, comma separated, the nearest first: the others are used while it is away"`
 	User     string `env:"HANGAR_NATS_USER" desc:"User name for NATS"`
 	Password string `env:"HANGAR_NATS_PASSWORD" file:"true" desc:"Password for NATS"`
 	Token    string `env:"HANGAR_NATS_TOKEN" file:"true" desc:"Token for NATS, instead of user and password"`
