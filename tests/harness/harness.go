@@ -170,9 +170,16 @@ type Process struct {
 // logged when the test fails.
 func Run(t testing.TB, env []string, name string, args ...string) *Process {
 	t.Helper()
-	p := &Process{t: t, done: make(chan struct{})}
-	p.cmd = exec.Command(name, args...)
-	p.cmd.Env = append(os.Environ(), env...)
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	return RunWith(t, filepath.Base(name), cmd, (*exec.Cmd).Start)
+}
+
+// RunWith starts cmd with a function of the caller, as inside a test host. What
+// it is called stands before its output in the log of a test that fails.
+func RunWith(t testing.TB, called string, cmd *exec.Cmd, start func(*exec.Cmd) error) *Process {
+	t.Helper()
+	p := &Process{t: t, cmd: cmd, done: make(chan struct{})}
 	// Die with the test, also when the test is killed.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	r, w, err := os.Pipe()
@@ -184,7 +191,7 @@ func Run(t testing.TB, env []string, name string, args ...string) *Process {
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		started <- p.cmd.Start()
+		started <- start(p.cmd)
 		w.Close()
 		if p.cmd.Process != nil {
 			p.err = p.cmd.Wait()
@@ -210,10 +217,24 @@ func Run(t testing.TB, env []string, name string, args ...string) *Process {
 	t.Cleanup(func() {
 		if t.Failed() {
 			out := p.Output()
-			t.Logf("output of %s (last 8 KiB):\n%s", filepath.Base(name), out[max(0, len(out)-8192):])
+			t.Logf("output of %s (last 8 KiB):\n%s", called, out[max(0, len(out)-8192):])
 		}
 	})
 	return p
+}
+
+// PID of the program.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Done is closed when the program has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Signal sends sig; a program that has ended does not mind.
+func (p *Process) Signal(sig syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		p.t.Fatal(err)
+	}
 }
 
 // Output is everything printed so far.
