@@ -76,9 +76,8 @@ func DecodeUsage(b []byte) (u Usage, err error) {
 	return u, nil
 }
 
-// SliceBits is how finely rows are divided for digests, whatever the number of
-// partitions: a partition is a run of slices.
-const SliceBits = layout.MaxBits
+// SliceBits is how finely rows are divided for digests.
+const SliceBits = metaapi.SliceBits
 
 // Slice is the digest slice of all rows with this bucket and key.
 func Slice(b object.BucketID, key string) uint16 { return uint16(layout.OfRow(b, key, SliceBits)) }
