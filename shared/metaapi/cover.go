@@ -107,10 +107,10 @@ func (c *Client) covering(p *placement, parts []layout.Partition, lost map[objec
 	for n := range lost {
 		down[n] = true
 	}
-	if nodes, err := cover(p.ring, parts, c.near, down, one); err == nil {
+	if nodes, err := coverFor(p.ring, parts, c.near, down, one); err == nil {
 		return nodes, nil
 	}
-	return cover(p.ring, parts, c.near, lost, one)
+	return coverFor(p.ring, parts, c.near, lost, one)
 }
 
 // all is every partition of the ring.
@@ -144,9 +144,14 @@ func need(i int, set layout.ReplicaSet, one bool) int {
 	}
 }
 
-// cover chooses few nodes, without those that are down, of whom each of parts
-// has as many as it needs. near comes first if it helps.
-func cover(ring *layout.Ring, parts []layout.Partition, near object.NodeID, down map[object.NodeID]bool, one bool) ([]object.NodeID, error) {
+// cover chooses few nodes, without those that are down, that hold a majority
+// of each replica set of each of parts. near comes first if it helps.
+func cover(ring *layout.Ring, parts []layout.Partition, near object.NodeID, down map[object.NodeID]bool) ([]object.NodeID, error) {
+	return coverFor(ring, parts, near, down, false)
+}
+
+// coverFor is cover with as many members of each of parts as need says.
+func coverFor(ring *layout.Ring, parts []layout.Partition, near object.NodeID, down map[object.NodeID]bool, one bool) ([]object.NodeID, error) {
 	var sets []layout.ReplicaSet
 	var missing []int
 	for _, part := range parts {

@@ -50,7 +50,7 @@ func newPlacement(ring *layout.Ring, near object.NodeID) *placement {
 		p.share = min(1, float64(members)/float64(max(1, len(ring.Nodes))))
 	}
 	for _, one := range []bool{false, true} {
-		p.cover[index(one)] = sync.OnceValues(func() ([]object.NodeID, error) { return cover(ring, p.all(), near, nil, one) })
+		p.cover[index(one)] = sync.OnceValues(func() ([]object.NodeID, error) { return coverFor(ring, p.all(), near, nil, one) })
 	}
 	return p
 }
