@@ -123,6 +123,11 @@ func (s *Server) AdminCall(method, path string, in, out any) {
 
 // AdminCall does one Admin API request with the test token.
 func AdminCall(endpoint, method, path string, in, out any) error {
+	return AdminCallContext(context.Background(), endpoint, method, path, in, out)
+}
+
+// AdminCallContext is AdminCall for as long as ctx lasts.
+func AdminCallContext(ctx context.Context, endpoint, method, path string, in, out any) error {
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
@@ -131,7 +136,7 @@ func AdminCall(endpoint, method, path string, in, out any) error {
 		}
 		body = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(context.Background(), method, endpoint+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, endpoint+path, body)
 	if err != nil {
 		return err
 	}
@@ -170,14 +175,32 @@ type Process struct {
 // logged when the test fails.
 func Run(t testing.TB, env []string, name string, args ...string) *Process {
 	t.Helper()
-	p := &Process{t: t, done: make(chan struct{})}
+	p, err := Launch(append(os.Environ(), env...), name, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.t = t
+	t.Cleanup(func() {
+		if t.Failed() {
+			out := p.Output()
+			t.Logf("output of %s (last 8 KiB):\n%s", filepath.Base(name), out[max(0, len(out)-8192):])
+		}
+	})
+	return p
+}
+
+// Launch starts a program with this environment, for those who cannot fail a
+// test. Of the result's methods those that need no test may be used: PID, Ended
+// and Output.
+func Launch(env []string, name string, args ...string) (*Process, error) {
+	p := &Process{done: make(chan struct{})}
 	p.cmd = exec.Command(name, args...)
-	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Env = env
 	// Die with the test, also when the test is killed.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	r, w, err := os.Pipe()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	p.cmd.Stdout, p.cmd.Stderr = w, w
 	// Pdeathsig follows the thread that started the child.
@@ -192,7 +215,8 @@ func Run(t testing.TB, env []string, name string, args ...string) *Process {
 		close(p.done)
 	}()
 	if err := <-started; err != nil {
-		t.Fatal(err)
+		r.Close()
+		return nil, err
 	}
 	go func() {
 		defer r.Close()
@@ -207,14 +231,14 @@ func Run(t testing.TB, env []string, name string, args ...string) *Process {
 			}
 		}
 	}()
-	t.Cleanup(func() {
-		if t.Failed() {
-			out := p.Output()
-			t.Logf("output of %s (last 8 KiB):\n%s", filepath.Base(name), out[max(0, len(out)-8192):])
-		}
-	})
-	return p
+	return p, nil
 }
+
+// PID of the program.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Ended is closed once the program has ended and was waited for.
+func (p *Process) Ended() <-chan struct{} { return p.done }
 
 // Output is everything printed so far.
 func (p *Process) Output() string {
