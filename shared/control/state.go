@@ -10,6 +10,7 @@ import (
 
 	"hangar/shared/layout"
 	"hangar/shared/object"
+	"hangar/shared/register"
 )
 
 // Revision orders all changes of the control state: the stream sequence of a
@@ -23,7 +24,24 @@ type Cluster struct {
 	ReplicationFactor int       `json:"replicationFactor"`
 	PartitionBits     uint8     `json:"partitionBits"`
 	Created           time.Time `json:"created"`
+	// Consistency is how many replicas a read and a write wait for; empty means
+	// Consistent.
+	Consistency Consistency `json:"consistency,omitempty"`
 }
+
+// Consistency trades what a read may miss for availability.
+type Consistency string
+
+// The consistency modes.
+const (
+	// Consistent: quorums for reads and writes, so that keys are linearizable.
+	Consistent Consistency = "consistent"
+	// Degraded: a read takes the first answer, which may be old.
+	Degraded Consistency = "degraded"
+	// Dangerous: besides, a write is acknowledged when one replica has it, so
+	// that a loss of that replica loses the write.
+	Dangerous Consistency = "dangerous"
+)
 
 // Permission is what a key may do with a bucket.
 type Permission struct {
@@ -111,6 +129,29 @@ type Layout struct {
 	// ZoneRedundancy is the least number of zones a partition must span; 0
 	// means as many as possible.
 	ZoneRedundancy int `json:"zoneRedundancy"`
+	// MetaLows are the low marks (see package register) that partitions of rows
+	// had when they last changed hands. A node takes them before it serves a
+	// partition, whenever it came to hold it. MetaLowsEpoch is the last joint
+	// epoch for which they were gathered: until it is the ring's, nodes that
+	// only the next assignment has serve nothing.
+	MetaLows      map[layout.Partition]register.Tag `json:"metaLows,omitempty"`
+	MetaLowsEpoch uint64                            `json:"metaLowsEpoch,omitempty"`
+	// Change describes the change that is under way, nil when both rings are at
+	// rest.
+	Change *Change `json:"change,omitempty"`
+}
+
+// Change is a layout change under way: at least one ring is joint.
+type Change struct {
+	// Began is when it was applied, by the clock of the admin process.
+	Began time.Time `json:"began"`
+	// Skip lists the nodes that the operator declared dead: nothing is waited
+	// for that only they could do.
+	Skip []object.NodeID `json:"skip,omitempty"`
+	// RolesBefore are the roles that an abort goes back to, and
+	// ZoneRedundancyBefore likewise.
+	RolesBefore          []Role `json:"rolesBefore"`
+	ZoneRedundancyBefore int    `json:"zoneRedundancyBefore"`
 }
 
 // RoleChange is a staged change of one node: a new Role, or none to remove it.

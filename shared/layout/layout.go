@@ -6,6 +6,7 @@ package layout
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 
 	"hangar/shared/object"
 )
@@ -62,6 +63,97 @@ type Ring struct {
 	// Next is the assignment that a change leads to, nil when none is under
 	// way. While it is set both sets of a partition count.
 	Next [][]uint16 `json:"next,omitempty"`
+	// Since holds, alongside Assign, the epoch in which each member came to
+	// hold the partition without a break since. Missing entries mean 1. A node
+	// that finds an epoch later than the one it remembers was away in between,
+	// and must drop what it holds before it counts as a member.
+	Since [][]uint64 `json:"since,omitempty"`
+}
+
+// Joint reports whether a change of the assignment is under way.
+func (r *Ring) Joint() bool { return r != nil && r.Next != nil }
+
+// JoinedAt returns the epoch since which n is a member of p, in either
+// assignment; false when it is none. A member that only the next assignment
+// has joined in the ring's own epoch.
+func (r *Ring) JoinedAt(p Partition, n object.NodeID) (epoch uint64, member bool) {
+	if r == nil || int(p) >= len(r.Assign) {
+		return 0, false
+	}
+	for i, m := range r.Assign[p] {
+		if r.Nodes[m] != n {
+			continue
+		}
+		if int(p) < len(r.Since) && i < len(r.Since[p]) {
+			return r.Since[p][i], true
+		}
+		return 1, true
+	}
+	return r.Epoch, r.Joint() && r.set(r.Next[p]).Has(n)
+}
+
+// Gains returns the members that only the next assignment of p has.
+func (r *Ring) Gains(p Partition) (nodes []object.NodeID) {
+	if !r.Joint() {
+		return nil
+	}
+	before := r.set(r.Assign[p])
+	for _, n := range r.set(r.Next[p]) {
+		if !before.Has(n) {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
+}
+
+// Begin returns the joint ring, one epoch later, that leads from r to the
+// assignment a. Partitions keep the order of the members they keep.
+func (r *Ring) Begin(a Assignment) *Ring {
+	next := &Ring{Epoch: r.Epoch + 1, Bits: r.Bits, Nodes: slices.Clone(r.Nodes), Assign: r.Assign, Since: r.Since}
+	index := make(map[object.NodeID]uint16, len(r.Nodes))
+	for i, n := range next.Nodes {
+		index[n] = uint16(i)
+	}
+	for _, n := range a.Nodes {
+		if _, known := index[n]; !known {
+			index[n] = uint16(len(next.Nodes))
+			next.Nodes = append(next.Nodes, n)
+		}
+	}
+	for _, set := range a.Assign {
+		to := make([]uint16, len(set))
+		for i, m := range set {
+			to[i] = index[a.Nodes[m]]
+		}
+		next.Next = append(next.Next, to)
+	}
+	return next
+}
+
+// End returns the ring, one epoch later, that a joint ring leads to; with
+// abort, the one it came from.
+func (r *Ring) End(abort bool) *Ring {
+	to := r.Next
+	if abort {
+		to = r.Assign
+	}
+	end := &Ring{Epoch: r.Epoch + 1, Bits: r.Bits}
+	index := map[object.NodeID]uint16{}
+	for p, set := range to {
+		members, since := make([]uint16, len(set)), make([]uint64, len(set))
+		for i, m := range set {
+			n := r.Nodes[m]
+			at, known := index[n]
+			if !known {
+				at = uint16(len(end.Nodes))
+				index[n], end.Nodes = at, append(end.Nodes, n)
+			}
+			members[i] = at
+			since[i], _ = r.JoinedAt(Partition(p), n)
+		}
+		end.Assign, end.Since = append(end.Assign, members), append(end.Since, since)
+	}
+	return end
 }
 
 // Sets returns the replica sets of p: none when the ring is empty, one
