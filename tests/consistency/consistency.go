@@ -39,15 +39,17 @@ type Run struct {
 // Load is the number of clients of each workload and how long they pause
 // between two operations at most.
 type Load struct {
-	Registers, Keys int
-	Writers         int
-	Listers         int
-	Objects         int
-	Think           time.Duration
+	// Registers read and write hot keys, Readers only read them.
+	Registers, Readers, Keys int
+	// Writers put keys that Listers list.
+	Writers, Listers int
+	// Objects read and write large objects.
+	Objects int
+	Think   time.Duration
 }
 
 // Usual is a load that two cores bear.
-var Usual = Load{Registers: 8, Keys: 3, Writers: 3, Listers: 2, Objects: 3, Think: 30 * time.Millisecond}
+var Usual = Load{Registers: 7, Readers: 1, Keys: 3, Writers: 3, Listers: 2, Objects: 3, Think: 30 * time.Millisecond}
 
 // Report is what a run found.
 type Report struct {
@@ -90,6 +92,7 @@ func (r Run) Do(ctx context.Context) (Report, error) {
 		}
 	}
 	start(r.Load.Registers, reg.Run)
+	start(r.Load.Readers, reg.Read)
 	start(r.Load.Writers, set.Write)
 	start(r.Load.Listers, set.List)
 	start(r.Load.Objects, obj.Run)

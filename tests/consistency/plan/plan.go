@@ -35,7 +35,7 @@ const (
 	SplitGateways Kind = "split gateways"
 	// OneWay lets a node hear but not be heard, or the reverse.
 	OneWay Kind = "one-way cut"
-	// Skew sets a process's clock wrong, Jump changes it while it runs.
+	// Skew puts a process's clock off by minutes, and back.
 	Skew Kind = "clock skew"
 	// FillDisk fills the file system of a node.
 	FillDisk Kind = "full disk"
@@ -47,17 +47,20 @@ const (
 	Replace    Kind = "replace wiped node"
 )
 
-// family of kinds that do not happen at the same time.
-var family = map[Kind]string{
-	Kill: "process", KillMany: "process", Pause: "process", PauseMany: "process",
-	KillAdmin: "admin", KillNATS: "nats",
-	IsolateNode: "network", IsolateZone: "network", SplitGateways: "network", OneWay: "network",
-	Skew: "clock", FillDisk: "disk",
-	AddNode: "layout", RemoveNode: "layout", MoveZone: "layout", Replace: "layout",
+// family of kinds of which only one happens at a time; others keep out of each
+// other's way by the processes that they take hold of.
+func (k Kind) family() Kind {
+	switch k {
+	case IsolateZone, SplitGateways, OneWay:
+		return IsolateNode
+	case RemoveNode, MoveZone, Replace:
+		return AddNode
+	}
+	return k
 }
 
 // Layout reports whether the kind changes the layout.
-func (k Kind) Layout() bool { return family[k] == "layout" }
+func (k Kind) Layout() bool { return k.family() == AddNode }
 
 // Fault is one thing done to the cluster.
 type Fault struct {
@@ -131,18 +134,15 @@ func New(seed uint64, length time.Duration, kinds []Kind) Plan {
 		return k
 	}
 	for at := warmUp; at < length-coolDown; {
-		together := 1 + rng.IntN(4)/2*rng.IntN(2) // 1, sometimes 2
-		if rng.IntN(6) == 0 {
-			together = 3
-		}
+		together := []int{1, 1, 1, 2, 2, 3}[rng.IntN(6)]
 		end := at
-		taken := map[string]bool{}
+		taken := map[Kind]bool{}
 		for range together {
 			k := draw()
-			if taken[family[k]] {
+			if taken[k.family()] {
 				continue
 			}
-			taken[family[k]] = true
+			taken[k.family()] = true
 			f := fault(rng, k)
 			f.At = at + between(rng, 0, time.Second)
 			f.For = min(f.For, length-coolDown-f.At)

@@ -94,12 +94,22 @@ func (w *Registers) opened(slot int) {
 	w.hot[slot].open++
 }
 
-// Run is one client's life; it ends with ctx.
+// Run is the life of a client that reads and writes; it ends with ctx.
 func (w *Registers) Run(ctx context.Context, client int) {
+	w.run(ctx, client, []check.Verb{
+		check.Get, check.Get, check.Get, check.Get, check.Put, check.PutAbsent, check.PutMatch, check.PutMatch, check.Delete, check.DelMatch,
+	})
+}
+
+// Read is the life of a client that reads.
+func (w *Registers) Read(ctx context.Context, client int) {
+	w.run(ctx, client, []check.Verb{check.Get})
+}
+
+func (w *Registers) run(ctx context.Context, client int, verbs []check.Verb) {
 	w.init.Do(func() { w.hot = make([]hotKey, w.Keys) })
 	rng := w.random(client)
 	seen := map[string]string{} // key → a value it held not long ago
-	verbs := []check.Verb{check.Get, check.Get, check.Get, check.Get, check.Put, check.PutAbsent, check.PutMatch, check.PutMatch, check.Delete, check.DelMatch}
 	sizes := []int{0, 300, 2 << 10, 40 << 10}
 	for n := 0; w.think(ctx, rng); n++ {
 		slot := rng.IntN(w.Keys)
