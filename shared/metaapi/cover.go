@@ -106,10 +106,10 @@ func (c *Client) covering(p *placement, parts []layout.Partition, lost map[objec
 	for n := range lost {
 		down[n] = true
 	}
-	if nodes, err := cover(p.ring, parts, c.near, down); err == nil {
+	if nodes, err := cover(p.ring, parts, p.near, down); err == nil {
 		return nodes, nil
 	}
-	return cover(p.ring, parts, c.near, lost)
+	return cover(p.ring, parts, p.near, lost)
 }
 
 // all is every partition of the ring.
@@ -122,8 +122,9 @@ func (p *placement) all() []layout.Partition {
 }
 
 // cover chooses few nodes, without those that are down, that hold a majority
-// of each replica set of each of parts. near comes first if it helps.
-func cover(ring *layout.Ring, parts []layout.Partition, near object.NodeID, down map[object.NodeID]bool) ([]object.NodeID, error) {
+// of each replica set of each of parts. Those that are near come first
+// if they help.
+func cover(ring *layout.Ring, parts []layout.Partition, near, down map[object.NodeID]bool) ([]object.NodeID, error) {
 	var sets []layout.ReplicaSet
 	var missing []int
 	for _, part := range parts {
@@ -154,8 +155,8 @@ func cover(ring *layout.Ring, parts []layout.Partition, near object.NodeID, down
 		best, most := object.NodeID{}, 0
 		for _, n := range ring.Nodes { // in a fixed order
 			g := gain[n]
-			if n == near && g > 0 {
-				g = len(sets) + 1
+			if near[n] && g > 0 {
+				g += len(sets)
 			}
 			if !down[n] && g > most {
 				best, most = n, g
