@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -58,6 +59,8 @@ type Deps struct {
 	Health *telemetry.Health
 	// Log defaults to slog.Default.
 	Log *slog.Logger
+	// Now is the wall clock; nil means time.Now.
+	Now func() time.Time
 }
 
 // BootstrapInput is what a cluster starts with.
@@ -92,7 +95,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{cfg: cfg, deps: deps, store: store, fleet: newFleet(deps.Conn, deps.Mirror), ready: make(chan struct{})}
-	s.ops = ops.New(ops.Options{Store: store, Mirror: deps.Mirror, Fleet: s.fleet, Rows: deps.Rows, Log: deps.Log})
+	s.ops = ops.New(ops.Options{Store: store, Mirror: deps.Mirror, Fleet: s.fleet, Rows: deps.Rows, Log: deps.Log, Now: deps.Now})
 	s.http = httpapi.New(httpapi.Options{
 		Ops: s.ops, AdminToken: cfg.Token, MetricsToken: cfg.MetricsToken, Registry: deps.Registry, Health: deps.Health, Log: deps.Log,
 	})

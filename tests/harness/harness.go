@@ -123,11 +123,12 @@ func (s *Server) AdminCall(method, path string, in, out any) {
 
 // AdminCall does one Admin API request with the test token.
 func AdminCall(endpoint, method, path string, in, out any) error {
-	return AdminCallContext(context.Background(), endpoint, method, path, in, out)
+	return AdminCallWith(context.Background(), http.DefaultClient, endpoint, method, path, in, out)
 }
 
-// AdminCallContext is AdminCall for as long as ctx lasts.
-func AdminCallContext(ctx context.Context, endpoint, method, path string, in, out any) error {
+// AdminCallWith is AdminCall for as long as ctx lasts, over a client of the
+// caller.
+func AdminCallWith(ctx context.Context, c *http.Client, endpoint, method, path string, in, out any) error {
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
@@ -142,7 +143,7 @@ func AdminCallContext(ctx context.Context, endpoint, method, path string, in, ou
 	}
 	req.Header.Set("Authorization", "Bearer "+AdminToken)
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := c.Do(req)
 	if err != nil {
 		return err
 	}
@@ -175,7 +176,16 @@ type Process struct {
 // logged when the test fails.
 func Run(t testing.TB, env []string, name string, args ...string) *Process {
 	t.Helper()
-	p, err := Launch(append(os.Environ(), env...), name, args...)
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	return RunWith(t, filepath.Base(name), cmd, (*exec.Cmd).Start)
+}
+
+// RunWith starts cmd with a function of the caller, as inside a test host. What
+// it is called stands before its output in the log of a test that fails.
+func RunWith(t testing.TB, called string, cmd *exec.Cmd, start func(*exec.Cmd) error) *Process {
+	t.Helper()
+	p, err := Launch(cmd, start)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,19 +193,16 @@ func Run(t testing.TB, env []string, name string, args ...string) *Process {
 	t.Cleanup(func() {
 		if t.Failed() {
 			out := p.Output()
-			t.Logf("output of %s (last 8 KiB):\n%s", filepath.Base(name), out[max(0, len(out)-8192):])
+			t.Logf("output of %s (last 8 KiB):\n%s", called, out[max(0, len(out)-8192):])
 		}
 	})
 	return p
 }
 
-// Launch starts a program with this environment, for those who cannot fail a
-// test. Of the result's methods those that need no test may be used: PID, Ended
-// and Output.
-func Launch(env []string, name string, args ...string) (*Process, error) {
-	p := &Process{done: make(chan struct{})}
-	p.cmd = exec.Command(name, args...)
-	p.cmd.Env = env
+// Launch is RunWith for those who cannot fail a test. Of the result only those
+// methods may be used that need no test: PID, Done and Output.
+func Launch(cmd *exec.Cmd, start func(*exec.Cmd) error) (*Process, error) {
+	p := &Process{cmd: cmd, done: make(chan struct{})}
 	// Die with the test, also when the test is killed.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	r, w, err := os.Pipe()
@@ -207,7 +214,7 @@ func Launch(env []string, name string, args ...string) (*Process, error) {
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		started <- p.cmd.Start()
+		started <- start(p.cmd)
 		w.Close()
 		if p.cmd.Process != nil {
 			p.err = p.cmd.Wait()
@@ -237,8 +244,16 @@ func Launch(env []string, name string, args ...string) (*Process, error) {
 // PID of the program.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Ended is closed once the program has ended and was waited for.
-func (p *Process) Ended() <-chan struct{} { return p.done }
+// Done is closed when the program has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Signal sends sig; a program that has ended does not mind.
+func (p *Process) Signal(sig syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		p.t.Fatal(err)
+	}
+}
 
 // Output is everything printed so far.
 func (p *Process) Output() string {

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"hangar/tests/consistency/plan"
-	"hangar/tests/harness"
+	"hangar/tests/harness/fleet"
 )
 
 const (
@@ -111,7 +111,7 @@ func (n *Nemesis) zone(name string) string {
 }
 
 // apply makes roles the layout and waits until the data is where it belongs.
-func (n *Nemesis) apply(ctx context.Context, roles ...harness.Role) error {
+func (n *Nemesis) apply(ctx context.Context, roles ...fleet.Role) error {
 	if err := n.Cluster.Layouts().Apply(ctx, roles); err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func (n *Nemesis) addNode(ctx context.Context, f plan.Fault) error {
 	if err != nil {
 		return err
 	}
-	return n.apply(ctx, harness.Role{ID: id, Zone: zone, Capacity: harness.Capacity})
+	return n.apply(ctx, fleet.Role{ID: id, Zone: zone, Capacity: fleet.Capacity})
 }
 
 func (n *Nemesis) removeNode(ctx context.Context, name string) error {
@@ -132,7 +132,7 @@ func (n *Nemesis) removeNode(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := n.apply(ctx, harness.Role{ID: id, Remove: true}); err != nil {
+	if err := n.apply(ctx, fleet.Role{ID: id, Remove: true}); err != nil {
 		return err
 	}
 	return n.Cluster.Remove(name)
@@ -144,7 +144,7 @@ func (n *Nemesis) moveZone(ctx context.Context, f plan.Fault, name string) error
 	if err != nil {
 		return err
 	}
-	return n.apply(ctx, harness.Role{ID: id, Zone: somewhere(n.Cluster.Members(), f.Which[0]+1), Capacity: harness.Capacity})
+	return n.apply(ctx, fleet.Role{ID: id, Zone: somewhere(n.Cluster.Members(), f.Which[0]+1), Capacity: fleet.Capacity})
 }
 
 // replace wipes a node's disk and lets a new node take its place.
@@ -161,5 +161,5 @@ func (n *Nemesis) replace(ctx context.Context, f plan.Fault, name string) error 
 	if err != nil {
 		return err
 	}
-	return n.apply(ctx, harness.Role{ID: old, Remove: true}, harness.Role{ID: id, Zone: zone, Capacity: harness.Capacity})
+	return n.apply(ctx, fleet.Role{ID: old, Remove: true}, fleet.Role{ID: id, Zone: zone, Capacity: fleet.Capacity})
 }
