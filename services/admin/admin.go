@@ -19,6 +19,7 @@ import (
 	"hangar/shared/control"
 	"hangar/shared/lifecycle"
 	"hangar/shared/metaapi"
+	"hangar/shared/nodeapi"
 	"hangar/shared/rpc"
 	"hangar/shared/telemetry"
 )
@@ -126,7 +127,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	return lifecycle.Run(ctx, func(g *lifecycle.Group) error {
 		// Whoever asks for health first gets an answer that means something.
-		if _, err := s.fleet.list(ctx); err != nil {
+		if _, err := s.fleet.list(ctx, nodeapi.Quiet); err != nil {
 			s.deps.Log.WarnContext(ctx, "nodes are not listed yet", "error", err)
 		}
 		g.Go("presence", s.fleet.Run)

@@ -61,7 +61,10 @@ func (s *server) services(ctx context.Context) (admin.Bootstrapped, error) {
 	if err := s.storage(n, rows); err != nil {
 		return made, err
 	}
-	if err := s.gateway(n, rows, rings, adm); err != nil {
+	// Only the gateway trades consistency: what decides over bodies and buckets
+	// does not.
+	loose := metaapi.NewClient(n.gateway, rings, clock, metaapi.Options{Near: metaNode, ReadOne: rings.ReadOne, WriteOne: rings.WriteOne})
+	if err := s.gateway(n, loose, rings, adm); err != nil {
 		return made, err
 	}
 	id := identity("admin", s.c, n.admin, "")
@@ -90,7 +93,7 @@ func (s *server) admin(ctx context.Context, n conns, rows metaapi.Rows) (*admin.
 		return control.Role{Node: node, Service: service, Zone: s.c.Zone, CapacityBytes: disk.TotalBytes}
 	}
 	made, err := adm.Bootstrap(ctx, admin.BootstrapInput{
-		Region: s.c.Region, ReplicationFactor: 1,
+		Region: s.c.Region, ReplicationFactor: 1, Consistency: s.c.Consistency,
 		Roles:     []control.Role{role(n.meta.Node(), "meta"), role(n.blocks.Node(), "blocks")},
 		AccessKey: s.c.AccessKey, SecretKey: s.c.SecretKey, Bucket: s.c.Bucket,
 	})
@@ -127,7 +130,7 @@ func (s *server) storage(n conns, rows metaapi.Rows) error {
 }
 
 func (s *server) gateway(n conns, rows metaapi.Rows, rings process.Rings, adm *admin.Service) error {
-	content, err := blockrpc.NewClient(n.gateway, rings.Blocks, blockrpc.Options{Buffers: s.buffers})
+	content, err := blockrpc.NewClient(n.gateway, rings.Blocks, blockrpc.Options{Buffers: s.buffers, WriteOne: rings.WriteOne})
 	if err != nil {
 		return err
 	}

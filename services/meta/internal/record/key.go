@@ -23,6 +23,8 @@ const (
 	tagCounter = 'c' // table, bucket, partition → counters
 	tagDigest  = 'd' // slice → digest
 	tagVacant  = 'v' // time, row → nothing: rows without a value, oldest first
+	tagApplied = 'J' // last record of the journal that the store holds
+	tagDurable = 'K' // last record of the journal that the store holds durably
 )
 
 // A key within a row key ends with two bytes that order below everything that
@@ -41,6 +43,14 @@ func BitsKey() []byte { return []byte{tagBits} }
 
 // EpochKey is where the adopted epoch is kept.
 func EpochKey() []byte { return []byte{tagEpoch} }
+
+// AppliedKey is where the position of the last record of the journal is kept
+// that the store holds, in the commit that applied it.
+func AppliedKey() []byte { return []byte{tagApplied} }
+
+// DurableKey is where the position of a record of the journal is kept that the
+// store holds durably, with all before it: the checkpoint.
+func DurableKey() []byte { return []byte{tagDurable} }
 
 // LowKey is where a partition's low mark is kept. The partition is that of the
 // cluster's bits.
@@ -75,6 +85,9 @@ func RowKey(k metaapi.RowKey) []byte {
 	key = append(key, escape, terminator)
 	return append(key, k.Sub...)
 }
+
+// RowPrefix begins every RowKey.
+func RowPrefix() []byte { return []byte{tagRow} }
 
 // UsageKey is where it is kept what lives in a segment of the log of bodies.
 func UsageKey(id segment.ID) []byte {

@@ -5,8 +5,8 @@
 // Crash story: everything a request changes (record, counters, digest, low
 // mark, adopted epoch, list of vacant rows) is one update of the store's
 // committer, which is durable before the reply leaves and never there in part.
-// A body that is kept apart is durable before that update is committed: see
-// package bodies.
+// A body that is kept apart becomes durable together with that update: see
+// packages journal and bodies.
 package table
 
 import (
