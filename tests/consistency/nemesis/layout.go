@@ -47,13 +47,13 @@ func (n *Nemesis) relayout(ctx context.Context, f plan.Fault) (bool, error) {
 	var err error
 	switch kind {
 	case plan.AddNode:
-		err = n.addNode(ctx, f)
+		err = n.Grow(ctx, f.Service, somewhere(n.Cluster.Members(), f.Which[0]))
 	case plan.RemoveNode:
-		err = n.removeNode(ctx, names[0])
+		err = n.Shrink(ctx, names[0])
 	case plan.MoveZone:
 		err = n.moveZone(ctx, f, names[0])
 	case plan.Replace:
-		err = n.replace(ctx, f, names[0])
+		err = n.replace(ctx, f.Service, names[0])
 	}
 	if err == nil {
 		n.stuck = false
@@ -118,16 +118,18 @@ func (n *Nemesis) apply(ctx context.Context, roles ...fleet.Role) error {
 	return n.Cluster.Layouts().AwaitStable(ctx)
 }
 
-func (n *Nemesis) addNode(ctx context.Context, f plan.Fault) error {
-	zone := somewhere(n.Cluster.Members(), f.Which[0])
-	id, err := n.join(ctx, f.Service, zone)
+// Grow adds a node of a service and waits until it holds its share.
+func (n *Nemesis) Grow(ctx context.Context, service, zone string) error {
+	id, err := n.join(ctx, service, zone)
 	if err != nil {
 		return err
 	}
 	return n.apply(ctx, fleet.Role{ID: id, Zone: zone, Capacity: fleet.Capacity})
 }
 
-func (n *Nemesis) removeNode(ctx context.Context, name string) error {
+// Shrink takes a node out of the layout and, once others hold its share, ends
+// it.
+func (n *Nemesis) Shrink(ctx context.Context, name string) error {
 	id, err := n.id(name)
 	if err != nil {
 		return err
@@ -147,8 +149,14 @@ func (n *Nemesis) moveZone(ctx context.Context, f plan.Fault, name string) error
 	return n.apply(ctx, fleet.Role{ID: id, Zone: somewhere(n.Cluster.Members(), f.Which[0]+1), Capacity: fleet.Capacity})
 }
 
+// Wipe replaces one node of a service, and says which.
+func (n *Nemesis) Wipe(ctx context.Context, service string, which int) (string, error) {
+	name := pick(n.named(service), []int{which})[0]
+	return name, n.replace(ctx, service, name)
+}
+
 // replace wipes a node's disk and lets a new node take its place.
-func (n *Nemesis) replace(ctx context.Context, f plan.Fault, name string) error {
+func (n *Nemesis) replace(ctx context.Context, service, name string) error {
 	old, err := n.id(name)
 	if err != nil {
 		return err
@@ -157,7 +165,7 @@ func (n *Nemesis) replace(ctx context.Context, f plan.Fault, name string) error 
 	if err := n.Cluster.Remove(name); err != nil {
 		return err
 	}
-	id, err := n.join(ctx, f.Service, zone)
+	id, err := n.join(ctx, service, zone)
 	if err != nil {
 		return err
 	}
