@@ -53,7 +53,9 @@ func (s *server) services(ctx context.Context) (admin.Bootstrapped, error) {
 	}
 	clock := register.NewClock(register.NewNode(), s.now)
 	rings := process.Rings{Mirror: s.mirror}
-	rows := metaapi.NewClient(n.gateway, rings, clock, metaapi.Options{Near: metaNode})
+	rows := metaapi.NewClient(n.gateway, rings, clock, metaapi.Options{
+		Near: func(n object.NodeID) bool { return n == metaNode },
+	})
 	adm, made, err := s.admin(ctx, n, rows)
 	if err != nil {
 		return made, err
