@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 
 	"hangar/services/meta/internal/bodies"
-	"hangar/services/meta/internal/collector"
 	"hangar/services/meta/internal/table"
 	"hangar/shared/control"
 	"hangar/shared/datadir"
@@ -50,7 +49,9 @@ type Control interface {
 // Deps is what the service stands on.
 type Deps struct {
 	// Server answers requests as the node that Identify returned.
-	Server    rpc.Server
+	Server rpc.Server
+	// Caller asks the other nodes of the service.
+	Caller    rpc.Caller
 	Control   Control
 	Telemetry *telemetry.Instance
 }
@@ -104,10 +105,10 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		g.Go("committer", writer.Run)
 		g.Defer("rows", func(context.Context) error { rows.Close(); return nil })
-		old := &collector.Collector{Table: rows, Self: s.node, Ring: s.ring, Grace: s.cfg.Grace, Log: s.log}
-		g.Go("collector", old.Run)
+		old := s.collector(rows)
+		repair := s.repair(rows, writer)
 		g.Go("bodies", large.Run)
-		metrics := register(s.deps.Telemetry.Registry, rows, writer, large, old)
+		metrics := newMetrics(s.deps.Telemetry.Registry, rows, writer, large, old, repair)
 		g.Defer("metrics", func(context.Context) error { metrics.unregister(); return nil })
 
 		server, err := metaapi.Serve(s.deps.Server, s.node, rows)
@@ -115,7 +116,14 @@ func (s *Service) Run(ctx context.Context) error {
 			return err
 		}
 		g.Defer("server", func(context.Context) error { server.Close(); return nil })
+		stopPeer, err := metaapi.ServePeer(s.deps.Server, s.node, rows)
+		if err != nil {
+			return err
+		}
+		g.Defer("peers", func(context.Context) error { stopPeer(); return nil })
 		g.Go("layout", func(ctx context.Context) error { return s.follow(ctx, server, rows) })
+		g.Go("collector", s.onceReady(old.Run))
+		g.Go("repair", s.onceReady(repair.Run))
 		s.deps.Telemetry.Health.Register("meta", func(context.Context) error { return s.check(rows) })
 		return nil
 	})

@@ -23,6 +23,7 @@ const (
 	tagCounter = 'c' // table, bucket, partition → counters
 	tagDigest  = 'd' // slice → digest
 	tagVacant  = 'v' // time, row → nothing: rows without a value, oldest first
+	tagRepair  = 'A' // how far the comparing with another node has come
 )
 
 // A key within a row key ends with two bytes that order below everything that
@@ -41,6 +42,9 @@ func BitsKey() []byte { return []byte{tagBits} }
 
 // EpochKey is where the adopted epoch is kept.
 func EpochKey() []byte { return []byte{tagEpoch} }
+
+// RepairKey is where the RepairMark is kept.
+func RepairKey() []byte { return []byte{tagRepair} }
 
 // LowKey is where a partition's low mark is kept. The partition is that of the
 // cluster's bits.
