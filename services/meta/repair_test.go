@@ -34,6 +34,7 @@ func newTrio(t *testing.T, grace time.Duration) *trio {
 		c.configs[i] = settings(t, t.TempDir())
 		c.configs[i].Grace = grace
 		c.configs[i].Repair = time.Second
+		c.configs[i].Sync = false // three nodes on one disk, and power does not fail here
 		var err error
 		if c.nodes[i], err = meta.Identify(c.configs[i].Dir); err != nil {
 			t.Fatal(err)
@@ -103,11 +104,11 @@ func each(t *testing.T, n int, f func(ctx context.Context, key metaapi.RowKey, i
 	working.Wait()
 }
 
-// TestNodeCatchesUp: a node that was away while thousands of rows were written
-// and deleted holds the same as the others soon after its return, nothing that
+// TestNodeCatchesUp: a node that was away while many rows were written and
+// deleted holds the same as the others soon after its return, nothing that
 // was deleted comes back, and no marker is forgotten before it is there again.
 func TestNodeCatchesUp(t *testing.T) {
-	const n = 3000
+	const n = 1200
 	c := newTrio(t, time.Second)
 	put := func(text string) func(context.Context, metaapi.RowKey, int) error {
 		return func(ctx context.Context, k metaapi.RowKey, i int) error {

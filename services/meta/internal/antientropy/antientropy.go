@@ -4,9 +4,10 @@
 // those through the row protocol (metaapi.Client.Repair). So nothing can come
 // back that was deleted, and a node that was away for long catches up.
 //
-// Of two nodes the one that comes first in a partition's replica set repairs.
-// The other does too where it finds a slice different in two rounds in a row,
-// and in its first round after a start: it may be the one that was away.
+// Whatever differs between any two members differs between the first of them
+// and another. So the first in a partition's replica set that is there repairs.
+// Others do too where they find a slice different in two rounds in a row, and
+// in their first round after a start: they may be the one that was away.
 //
 // Crash story: repairs are complete by themselves. How far a long listing came
 // is kept with the rows, after the rows before it were repaired; losing that
@@ -40,7 +41,7 @@ const (
 	// askTimeout bounds one question to a node.
 	askTimeout = 10 * time.Second
 	// atOnce is how many rows are repaired at the same time.
-	atOnce = 8
+	atOnce = 32
 	// keepEvery is how often it is noted how far a listing has come.
 	keepEvery = 10 * time.Second
 )
@@ -107,6 +108,7 @@ type peer struct {
 	due       time.Time
 	met       bool           // a round was completed since the start
 	well      bool           // the last round was complete
+	away      bool           // it did not answer in the last round
 	before    metaapi.Slices // differed in the last round
 	differing int            // partitions that differed in it
 }
@@ -182,7 +184,7 @@ func (w *Worker) meet(ctx context.Context, ring *layout.Ring, n object.NodeID, p
 	var all, take metaapi.Slices
 	for _, part := range parts {
 		all.AddPartition(part, ring.Bits)
-		if !p.met || precedes(ring.Sets(part)[0], w.Self, n) {
+		if !p.met || w.leads(ring.Sets(part)[0]) {
 			take.AddPartition(part, ring.Bits)
 		}
 	}
@@ -191,7 +193,7 @@ func (w *Worker) meet(ctx context.Context, ring *layout.Ring, n object.NodeID, p
 	}
 	r := NewRound(ring.Bits, parts, take)
 	err := w.play(ctx, ring.Epoch, n, r)
-	p.well = err == nil
+	p.well, p.away = err == nil, err != nil
 	if err != nil {
 		p.due = time.Now().Add(min(w.Interval, awayRetry))
 		if ctx.Err() == nil {
@@ -321,7 +323,7 @@ func left(epoch uint64) error {
 // mend repairs rows, some at once, and returns how many could not be. An error
 // is that of a group of which none could: the nodes are not up to it now.
 func (w *Worker) mend(ctx context.Context, rows []metaapi.RowKey) (failed int64, err error) {
-	for group := range slices.Chunk(rows, 4*atOnce) {
+	for group := range slices.Chunk(rows, 2*atOnce) {
 		began := time.Now()
 		errs := make([]error, len(group))
 		room := make(chan struct{}, atOnce)
@@ -402,7 +404,13 @@ func inOrder(shared map[object.NodeID][]layout.Partition) []object.NodeID {
 	return nodes
 }
 
-// precedes reports whether a comes before b in set.
-func precedes(set layout.ReplicaSet, a, b object.NodeID) bool {
-	return slices.Index(set, a) < slices.Index(set, b)
+// leads reports whether the node is the first of set, as far as it knows the
+// others to be there.
+func (w *Worker) leads(set layout.ReplicaSet) bool {
+	for _, n := range set {
+		if p := w.peers[n]; p == nil || !p.away {
+			return n == w.Self
+		}
+	}
+	return false
 }
