@@ -5,7 +5,9 @@ import (
 
 	"hangar/services/meta/internal/bodies"
 	"hangar/services/meta/internal/collector"
+	"hangar/services/meta/internal/membership"
 	"hangar/services/meta/internal/table"
+	"hangar/services/meta/internal/transfer"
 	"hangar/shared/kv"
 )
 
@@ -15,7 +17,7 @@ type metrics struct {
 	all      []prometheus.Collector
 }
 
-func register(registry prometheus.Registerer, rows *table.Table, writer *kv.Committer, large *bodies.Log, old *collector.Collector) *metrics {
+func newMetrics(registry prometheus.Registerer, rows *table.Table, writer *kv.Committer, large *bodies.Log, old *collector.Collector) *metrics {
 	m := &metrics{registry: registry}
 	stats := writer.Stats()
 	m.counter("updates_total", "Requests that went through the committer.", stats.Updates.Load)
@@ -36,6 +38,20 @@ func register(registry prometheus.Registerer, rows *table.Table, writer *kv.Comm
 		return 1
 	})
 	return m
+}
+
+// changes adds what tells about changes of the layout.
+func (m *metrics) changes(members *membership.Members, copier *transfer.Worker) {
+	partitions := func(pick func(served, pending, dropping int) int) func() float64 {
+		return func() float64 { return float64(pick(members.Counts())) }
+	}
+	m.gauge("served_partitions", "Partitions that this node serves.", partitions(func(n, _, _ int) int { return n }))
+	m.gauge("pending_partitions", "Partitions of this node that it may not serve yet.", partitions(func(_, n, _ int) int { return n }))
+	m.gauge("dropping_partitions", "Partitions whose rows from an earlier membership are being dropped.", partitions(func(_, _, n int) int { return n }))
+	m.counter("dropped_rows_total", "Rows of an earlier membership that were dropped.", members.Dropped)
+	m.gauge("copying_partitions", "Partitions whose rows this node is still to copy to new members.", func() float64 { return float64(copier.Left()) })
+	m.counter("copied_rows_total", "Rows that this node copied to new members.", func() int64 { rows, _ := copier.Copied(); return rows })
+	m.counter("copied_bytes_total", "Bytes of the rows that this node copied to new members.", func() int64 { _, bytes := copier.Copied(); return bytes })
 }
 
 func (m *metrics) add(c prometheus.Collector) {

@@ -23,6 +23,8 @@ const (
 	tagCounter = 'c' // table, bucket, partition → counters
 	tagDigest  = 'd' // slice → digest
 	tagVacant  = 'v' // time, row → nothing: rows without a value, oldest first
+	tagMembers = 'M' // what the node remembers of its membership
+	tagCopy    = 'T' // how far the copying of a layout change has come
 )
 
 // A key within a row key ends with two bytes that order below everything that
@@ -41,6 +43,12 @@ func BitsKey() []byte { return []byte{tagBits} }
 
 // EpochKey is where the adopted epoch is kept.
 func EpochKey() []byte { return []byte{tagEpoch} }
+
+// MembersKey is where it is kept which partitions the node holds, and since when.
+func MembersKey() []byte { return []byte{tagMembers} }
+
+// CopyKey is where it is kept how far the copying of a layout change has come.
+func CopyKey() []byte { return []byte{tagCopy} }
 
 // LowKey is where a partition's low mark is kept. The partition is that of the
 // cluster's bits.
