@@ -1,7 +1,7 @@
 // Package meta is the metadata service: one node of the replicated table that
 // holds objects, uploads and lists of blocks. It keeps rows in an ordered store
-// in its data directory, their larger bodies in a log of segments beside it, and
-// answers coordinators over rpc.
+// in its data directory, their larger bodies and a journal of all changes in a
+// log of segments beside it, and answers coordinators over rpc.
 package meta
 
 import (
@@ -11,9 +11,11 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"hangar/services/meta/internal/bodies"
 	"hangar/services/meta/internal/collector"
+	"hangar/services/meta/internal/journal"
 	"hangar/services/meta/internal/membership"
 	"hangar/services/meta/internal/table"
 	"hangar/shared/control"
@@ -30,6 +32,9 @@ import (
 	"hangar/shared/telemetry"
 )
 
+// format of the data directory: 1 was without the journal.
+const format = 2
+
 // Where, in the data directory, the ordered store and the log of bodies are.
 const (
 	rowsDir   = "rows"
@@ -38,7 +43,7 @@ const (
 
 // Identify returns the id of the node that lives in dir. A new or empty
 // directory becomes a node with a new id. Errors name the directory.
-func Identify(dir string) (object.NodeID, error) { return datadir.Open(dir, "meta", rowsDir) }
+func Identify(dir string) (object.NodeID, error) { return datadir.Open(dir, "meta", rowsDir, format) }
 
 // Control is how the service sees the control state; *control.Mirror is one.
 type Control interface {
@@ -56,6 +61,9 @@ type Deps struct {
 	Caller    rpc.Caller
 	Control   Control
 	Telemetry *telemetry.Instance
+	// Now is the wall clock, by which delete markers grow old; nil means
+	// time.Now.
+	Now func() time.Time
 }
 
 // Service is a metadata node.
@@ -78,6 +86,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	if deps.Now == nil {
+		deps.Now = time.Now
+	}
 	return &Service{
 		cfg: cfg, deps: deps, node: node, rows: filepath.Join(cfg.Dir, rowsDir), ready: make(chan struct{}),
 		log: deps.Telemetry.Logger.With("node", node.String()),
@@ -97,7 +108,7 @@ func (s *Service) Run(ctx context.Context) error {
 			return err
 		}
 		writer := kv.NewCommitter(store)
-		large, err := s.openBodies(g, store, writer)
+		large, err := bodies.New(store, writer, bodies.Options{DeadShare: s.cfg.DeadShare, Log: s.log})
 		if err != nil {
 			return err
 		}
@@ -116,11 +127,12 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		g.Go("committer", writer.Run)
 		g.Defer("rows", func(context.Context) error { rows.Close(); return nil })
-		old := &collector.Collector{Table: rows, Self: s.node, Ring: s.ring, Grace: s.cfg.Grace, Log: s.log}
+		old := &collector.Collector{Table: rows, Self: s.node, Ring: s.ring, Grace: s.cfg.Grace, Now: s.deps.Now, Log: s.log}
 		g.Go("collector", old.Run)
 		g.Go("bodies", large.Run)
 		g.Go("members", members.Run)
 		g.Go("copier", copier.Run)
+		g.Go("journal", store.Run)
 		metrics := newMetrics(s.deps.Telemetry.Registry, rows, writer, large, old)
 		metrics.changes(members, copier)
 		g.Defer("metrics", func(context.Context) error { metrics.unregister(); return nil })
@@ -140,41 +152,35 @@ func (s *Service) Run(ctx context.Context) error {
 }
 
 // open opens the store, which stays locked until the group stops.
-func (s *Service) open(g *lifecycle.Group) (*badgerkv.Store, error) {
+func (s *Service) open(g *lifecycle.Group) (*journal.Store, error) {
 	if !s.cfg.Sync {
 		s.log.Warn("HANGAR_META_SYNC is false: acknowledged writes may be lost when power fails")
 	}
-	store, err := badgerkv.Open(s.rows, badgerkv.Options{
+	base, err := badgerkv.Open(s.rows, badgerkv.Options{
 		MemTableBytes: s.cfg.MemTableMiB << 20,
 		CacheBytes:    s.cfg.CacheMiB << 20,
 		ReserveBytes:  s.cfg.rowsReserve(),
-		NoSync:        !s.cfg.Sync,
+		NoSync:        true, // the journal syncs, if anything does
 		Log:           s.log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	g.Defer("store", func(context.Context) error { return store.Close() })
-	return store, nil
-}
-
-// openBodies opens the log of bodies, which stays open until the group stops.
-func (s *Service) openBodies(g *lifecycle.Group, rows kv.Store, writer *kv.Committer) (*bodies.Log, error) {
-	large, err := bodies.Open(filepath.Join(s.cfg.Dir, bodiesDir), rows, writer, bodies.Options{
+	g.Defer("store", func(context.Context) error { return base.Close() })
+	store, err := journal.Open(filepath.Join(s.cfg.Dir, bodiesDir), base, journal.Options{
 		Segments: segment.Options{
 			SegmentBytes: s.cfg.SegmentMiB << 20,
 			ReserveBytes: s.cfg.ReserveMiB << 20,
 			NoSync:       !s.cfg.Sync,
 			Log:          s.log,
 		},
-		DeadShare: s.cfg.DeadShare,
-		Log:       s.log,
+		Log: s.log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	g.Defer("bodies", func(context.Context) error { return large.Close() })
-	return large, nil
+	g.Defer("journal", func(context.Context) error { return store.Close() })
+	return store, nil
 }
 
 // ring is the metadata ring in force, nil when there is none.

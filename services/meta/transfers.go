@@ -42,7 +42,11 @@ func (s *Service) serveTransfers(g *lifecycle.Group, members *membership.Members
 // is a coordinator like any other: rows of its own node are asked for over the
 // same way as those of others.
 func (s *Service) copier(store kv.Store, writer *kv.Committer) (*transfer.Worker, error) {
-	clock := register.NewClock(register.NewNode(), time.Now)
+	now := s.deps.Now
+	if now == nil {
+		now = time.Now
+	}
+	clock := register.NewClock(register.NewNode(), now)
 	client := metaapi.NewClient(s.deps.Caller, process.Rings{Mirror: s.deps.Control}, clock, metaapi.Options{Near: s.node})
 	return transfer.New(transfer.Options{
 		Self: s.node, Store: store, Writer: writer, Ring: s.ring,

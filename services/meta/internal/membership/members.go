@@ -259,11 +259,10 @@ func (m *Members) Adopt(ctx context.Context, epoch uint64) (nodeapi.Adopted, err
 	a := nodeapi.Adopted{Epoch: s.epoch, Marks: map[layout.Partition]json.RawMessage{}}
 	for i := range s.holdings {
 		p := layout.Partition(i)
-		low := m.table.Low(p)
-		if !s.serves(p) || low.IsZero() {
+		if !s.serves(p) {
 			continue
 		}
-		if a.Marks[p], err = json.Marshal(low); err != nil {
+		if a.Marks[p], err = json.Marshal(m.table.Low(p)); err != nil {
 			return nodeapi.Adopted{}, fault.Wrap(fault.Internal, err, "encoding a low mark")
 		}
 	}

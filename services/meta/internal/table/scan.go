@@ -32,7 +32,7 @@ func (t *Table) ScanWithout(ctx context.Context, q metaapi.ScanRequest, hidden *
 		return reply, err
 	}
 	err = t.store.View(func(r kv.Reader) error {
-		if fence := t.fence.Load(); q.Epoch < fence {
+		if fence, old := t.superseded(q.Epoch); old {
 			reply = metaapi.ScanReply{Old: true, Epoch: fence}
 			return nil
 		}
