@@ -70,9 +70,9 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 		}
 		open, cancel := context.WithTimeout(ctx, openTimeout)
 		defer cancel()
-		clock := register.NewClock(register.NewNode(), time.Now)
+		clock := register.NewClock(register.NewNode(), p.Now)
 		s, err := New(open, c.Admin, Deps{
-			Conn: p.Conn, Mirror: p.Mirror, Registry: p.Telemetry.Registry, Log: p.Telemetry.Logger,
+			Conn: p.Conn, Mirror: p.Mirror, Registry: p.Telemetry.Registry, Log: p.Telemetry.Logger, Now: p.Now,
 			Rows: metaapi.NewClient(p.Conn, process.Rings{Mirror: p.Mirror}, clock, metaapi.Options{}),
 		})
 		if err != nil {

@@ -34,7 +34,7 @@ const (
 
 // Identify returns the id of the node that lives in dir. A new or empty
 // directory becomes a node with a new id. Errors name the directory.
-func Identify(dir string) (object.NodeID, error) { return datadir.Open(dir, service, indexDir) }
+func Identify(dir string) (object.NodeID, error) { return datadir.Open(dir, service, indexDir, 1) }
 
 // Control is how the service sees the control state; *control.Mirror is one.
 type Control interface {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"strconv"
-	"time"
 
 	"hangar/shared/adminapi"
 	"hangar/shared/blockapi/blockrpc"
@@ -44,13 +43,14 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 			return err
 		}
 		g.Defer("block client", func(context.Context) error { blocks.Close(); return nil })
-		clock := register.NewClock(register.NewNode(), time.Now)
+		clock := register.NewClock(register.NewNode(), p.Now)
 		gw, err := New(c.Gateway, Deps{
 			Rows:      metaapi.NewClient(p.Conn, rings, clock, metaapi.Options{ReadOne: rings.ReadOne, WriteOne: rings.WriteOne}),
 			Blocks:    blocks,
 			Buckets:   adminapi.NewClient(p.Conn),
 			View:      p.Mirror.View,
 			Telemetry: p.Telemetry,
+			Now:       p.Now,
 		})
 		if err != nil {
 			return err

@@ -1,7 +1,7 @@
 // Package meta is the metadata service: one node of the replicated table that
 // holds objects, uploads and lists of blocks. It keeps rows in an ordered store
-// in its data directory, their larger bodies in a log of segments beside it, and
-// answers coordinators over rpc.
+// in its data directory, their larger bodies and a journal of all changes in a
+// log of segments beside it, and answers coordinators over rpc.
 package meta
 
 import (
@@ -11,8 +11,11 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"hangar/services/meta/internal/bodies"
+	"hangar/services/meta/internal/journal"
+	"hangar/services/meta/internal/membership"
 	"hangar/services/meta/internal/table"
 	"hangar/shared/control"
 	"hangar/shared/datadir"
@@ -28,6 +31,9 @@ import (
 	"hangar/shared/telemetry"
 )
 
+// format of the data directory: 1 was without the journal.
+const format = 2
+
 // Where, in the data directory, the ordered store and the log of bodies are.
 const (
 	rowsDir   = "rows"
@@ -36,7 +42,7 @@ const (
 
 // Identify returns the id of the node that lives in dir. A new or empty
 // directory becomes a node with a new id. Errors name the directory.
-func Identify(dir string) (object.NodeID, error) { return datadir.Open(dir, "meta", rowsDir) }
+func Identify(dir string) (object.NodeID, error) { return datadir.Open(dir, "meta", rowsDir, format) }
 
 // Control is how the service sees the control state; *control.Mirror is one.
 type Control interface {
@@ -50,10 +56,13 @@ type Control interface {
 type Deps struct {
 	// Server answers requests as the node that Identify returned.
 	Server rpc.Server
-	// Caller asks the other nodes of the service.
+	// Caller sends requests to other nodes, and to this one.
 	Caller    rpc.Caller
 	Control   Control
 	Telemetry *telemetry.Instance
+	// Now is the wall clock, by which delete markers grow old; nil means
+	// time.Now.
+	Now func() time.Time
 }
 
 // Service is a metadata node.
@@ -76,6 +85,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	if deps.Now == nil {
+		deps.Now = time.Now
+	}
 	return &Service{
 		cfg: cfg, deps: deps, node: node, rows: filepath.Join(cfg.Dir, rowsDir), ready: make(chan struct{}),
 		log: deps.Telemetry.Logger.With("node", node.String()),
@@ -95,33 +107,49 @@ func (s *Service) Run(ctx context.Context) error {
 			return err
 		}
 		writer := kv.NewCommitter(store)
-		large, err := s.openBodies(g, store, writer)
+		large, err := bodies.New(store, writer, bodies.Options{DeadShare: s.cfg.DeadShare, Log: s.log})
 		if err != nil {
 			return err
 		}
-		rows, err := table.Open(store, writer, large, s.deps.Control.View().Cluster.PartitionBits)
+		bits := s.deps.Control.View().Cluster.PartitionBits
+		rows, err := table.Open(store, writer, large, bits)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.rows, err)
+		}
+		members, err := membership.Open(rows, bits, s.node, s.log)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.rows, err)
+		}
+		copier, err := s.copier(store, writer)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.rows, err)
 		}
 		g.Go("committer", writer.Run)
 		g.Defer("rows", func(context.Context) error { rows.Close(); return nil })
-		old := s.collector(rows)
-		repair := s.repair(rows, writer)
+		old := s.collector(rows, members)
+		repair := s.repair(rows, members, writer)
 		g.Go("bodies", large.Run)
+		g.Go("members", members.Run)
+		g.Go("copier", copier.Run)
+		g.Go("journal", store.Run)
 		metrics := newMetrics(s.deps.Telemetry.Registry, rows, writer, large, old, repair)
+		metrics.changes(members, copier)
 		g.Defer("metrics", func(context.Context) error { metrics.unregister(); return nil })
 
-		server, err := metaapi.Serve(s.deps.Server, s.node, rows)
+		server, err := metaapi.Serve(s.deps.Server, s.node, members)
 		if err != nil {
 			return err
 		}
 		g.Defer("server", func(context.Context) error { server.Close(); return nil })
-		stopPeer, err := metaapi.ServePeer(s.deps.Server, s.node, rows)
+		stopPeer, err := metaapi.ServePeer(s.deps.Server, s.node, members)
 		if err != nil {
 			return err
 		}
 		g.Defer("peers", func(context.Context) error { stopPeer(); return nil })
-		g.Go("layout", func(ctx context.Context) error { return s.follow(ctx, server, rows) })
+		if err := s.serveTransfers(g, members, copier); err != nil {
+			return err
+		}
+		g.Go("layout", func(ctx context.Context) error { return s.follow(ctx, server, members) })
 		g.Go("collector", s.onceReady(old.Run))
 		g.Go("repair", s.onceReady(repair.Run))
 		s.deps.Telemetry.Health.Register("meta", func(context.Context) error { return s.check(rows) })
@@ -130,41 +158,35 @@ func (s *Service) Run(ctx context.Context) error {
 }
 
 // open opens the store, which stays locked until the group stops.
-func (s *Service) open(g *lifecycle.Group) (*badgerkv.Store, error) {
+func (s *Service) open(g *lifecycle.Group) (*journal.Store, error) {
 	if !s.cfg.Sync {
 		s.log.Warn("HANGAR_META_SYNC is false: acknowledged writes may be lost when power fails")
 	}
-	store, err := badgerkv.Open(s.rows, badgerkv.Options{
+	base, err := badgerkv.Open(s.rows, badgerkv.Options{
 		MemTableBytes: s.cfg.MemTableMiB << 20,
 		CacheBytes:    s.cfg.CacheMiB << 20,
 		ReserveBytes:  s.cfg.rowsReserve(),
-		NoSync:        !s.cfg.Sync,
+		NoSync:        true, // the journal syncs, if anything does
 		Log:           s.log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	g.Defer("store", func(context.Context) error { return store.Close() })
-	return store, nil
-}
-
-// openBodies opens the log of bodies, which stays open until the group stops.
-func (s *Service) openBodies(g *lifecycle.Group, rows kv.Store, writer *kv.Committer) (*bodies.Log, error) {
-	large, err := bodies.Open(filepath.Join(s.cfg.Dir, bodiesDir), rows, writer, bodies.Options{
+	g.Defer("store", func(context.Context) error { return base.Close() })
+	store, err := journal.Open(filepath.Join(s.cfg.Dir, bodiesDir), base, journal.Options{
 		Segments: segment.Options{
 			SegmentBytes: s.cfg.SegmentMiB << 20,
 			ReserveBytes: s.cfg.ReserveMiB << 20,
 			NoSync:       !s.cfg.Sync,
 			Log:          s.log,
 		},
-		DeadShare: s.cfg.DeadShare,
-		Log:       s.log,
+		Log: s.log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	g.Defer("bodies", func(context.Context) error { return large.Close() })
-	return large, nil
+	g.Defer("journal", func(context.Context) error { return store.Close() })
+	return store, nil
 }
 
 // ring is the metadata ring in force, nil when there is none.
@@ -175,18 +197,18 @@ func (s *Service) ring() *layout.Ring {
 	return nil
 }
 
-// follow serves the partitions that the layout gives this node, and fences off
-// older layouts.
-func (s *Service) follow(ctx context.Context, server *metaapi.Server, rows *table.Table) error {
+// follow fences off older layouts, settles which partitions this node may serve
+// in the newest, and only then is to be asked for them.
+func (s *Service) follow(ctx context.Context, server *metaapi.Server, members *membership.Members) error {
 	return process.FollowLayout(ctx, s.log, s.deps.Control.Changed, s.ready, func(ctx context.Context) error {
-		ring := s.ring()
-		if err := server.Follow(ring); err != nil || ring == nil {
+		l := s.deps.Control.View().Layout
+		if err := members.Follow(ctx, l); err != nil || l == nil {
 			return err
 		}
-		if err := rows.Adopt(ctx, ring.Epoch); err != nil {
+		if err := server.Follow(&l.Meta); err != nil {
 			return err
 		}
-		s.followed.Store(ring.Epoch)
+		s.followed.Store(l.Meta.Epoch)
 		return nil
 	})
 }

@@ -6,7 +6,9 @@ import (
 	"hangar/services/meta/internal/antientropy"
 	"hangar/services/meta/internal/bodies"
 	"hangar/services/meta/internal/collector"
+	"hangar/services/meta/internal/membership"
 	"hangar/services/meta/internal/table"
+	"hangar/services/meta/internal/transfer"
 	"hangar/shared/kv"
 )
 
@@ -50,6 +52,20 @@ func (m *metrics) repair(s *antientropy.Stats) {
 		func() float64 { return float64(s.Differing.Load()) })
 	m.gauge("repair_last_success_seconds", "When this node was last through with every other, in Unix seconds; 0 before the first time.",
 		func() float64 { return float64(s.LastSuccess.Load()) })
+}
+
+// changes adds what tells about changes of the layout.
+func (m *metrics) changes(members *membership.Members, copier *transfer.Worker) {
+	partitions := func(pick func(served, pending, dropping int) int) func() float64 {
+		return func() float64 { return float64(pick(members.Counts())) }
+	}
+	m.gauge("served_partitions", "Partitions that this node serves.", partitions(func(n, _, _ int) int { return n }))
+	m.gauge("pending_partitions", "Partitions of this node that it may not serve yet.", partitions(func(_, n, _ int) int { return n }))
+	m.gauge("dropping_partitions", "Partitions whose rows from an earlier membership are being dropped.", partitions(func(_, _, n int) int { return n }))
+	m.counter("dropped_rows_total", "Rows of an earlier membership that were dropped.", members.Dropped)
+	m.gauge("copying_partitions", "Partitions whose rows this node is still to copy to new members.", func() float64 { return float64(copier.Left()) })
+	m.counter("copied_rows_total", "Rows that this node copied to new members.", func() int64 { rows, _ := copier.Copied(); return rows })
+	m.counter("copied_bytes_total", "Bytes of the rows that this node copied to new members.", func() int64 { _, bytes := copier.Copied(); return bytes })
 }
 
 func (m *metrics) add(c prometheus.Collector) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"time"
 
 	"hangar/services/admin"
 	"hangar/services/blocks"
@@ -49,7 +48,10 @@ func (s *server) services(ctx context.Context) (admin.Bootstrapped, error) {
 	if err != nil {
 		return made, err
 	}
-	clock := register.NewClock(register.NewNode(), time.Now)
+	if s.now, err = process.Clock(s.t.Logger); err != nil {
+		return made, err
+	}
+	clock := register.NewClock(register.NewNode(), s.now)
 	rings := process.Rings{Mirror: s.mirror}
 	rows := metaapi.NewClient(n.gateway, rings, clock, metaapi.Options{Near: metaNode})
 	adm, made, err := s.admin(ctx, n, rows)
@@ -78,7 +80,7 @@ func (s *server) admin(ctx context.Context, n conns, rows metaapi.Rows) (*admin.
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	adm, err := admin.New(ctx, s.c.Admin, admin.Deps{
-		Conn: n.admin, Mirror: s.mirror, Rows: rows, Registry: s.t.Registry, Health: s.t.Health, Log: s.t.Logger,
+		Conn: n.admin, Mirror: s.mirror, Rows: rows, Registry: s.t.Registry, Health: s.t.Health, Log: s.t.Logger, Now: s.now,
 	})
 	if err != nil {
 		return nil, admin.Bootstrapped{}, err
@@ -100,7 +102,7 @@ func (s *server) admin(ctx context.Context, n conns, rows metaapi.Rows) (*admin.
 
 // storage starts the nodes that keep data.
 func (s *server) storage(n conns, rows metaapi.Rows) error {
-	m, err := meta.New(s.c.Meta, meta.Deps{Server: n.meta, Caller: n.meta, Control: s.mirror, Telemetry: s.t})
+	m, err := meta.New(s.c.Meta, meta.Deps{Server: n.meta, Caller: n.meta, Control: s.mirror, Telemetry: s.t, Now: s.now})
 	if err != nil {
 		return err
 	}
@@ -108,7 +110,7 @@ func (s *server) storage(n conns, rows metaapi.Rows) error {
 		return err
 	}
 	b, err := blocks.New(s.c.Blocks, blocks.Deps{
-		Server: n.blocks, Control: s.mirror, Verifier: record.NewVerifier(rows, time.Now), Telemetry: s.t, Buffers: s.buffers,
+		Server: n.blocks, Control: s.mirror, Verifier: record.NewVerifier(rows, s.now), Telemetry: s.t, Buffers: s.buffers,
 	})
 	if err != nil {
 		return err
@@ -134,7 +136,7 @@ func (s *server) gateway(n conns, rows metaapi.Rows, rings process.Rings, adm *a
 	}
 	s.g.Defer("block client", func(context.Context) error { content.Close(); return nil })
 	gw, err := gateway.New(s.c.Gateway, gateway.Deps{
-		Rows: rows, Blocks: content, Buckets: adm.Buckets(), View: s.mirror.View, Telemetry: s.t,
+		Rows: rows, Blocks: content, Buckets: adm.Buckets(), View: s.mirror.View, Telemetry: s.t, Now: s.now,
 	})
 	if err != nil {
 		return err

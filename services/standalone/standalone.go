@@ -163,6 +163,7 @@ type server struct {
 	broker *natsd.Server
 	lane   *rpc.Lane
 	mirror *control.Mirror
+	now    func() time.Time // the wall clock
 	// buffers is the memory that block client and block service share.
 	buffers *blockcodec.Buffers
 }

@@ -155,6 +155,9 @@ type Layout struct {
 	// Change describes the change that is under way, nil when both rings are at
 	// rest.
 	Change *Change `json:"change,omitempty"`
+	// AbortedVersion is the last version that was taken back before it was in
+	// place; 0 when none was.
+	AbortedVersion uint64 `json:"abortedVersion,omitempty"`
 }
 
 // Change is a layout change under way: at least one ring is joint.

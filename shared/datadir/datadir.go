@@ -18,19 +18,20 @@ import (
 )
 
 const (
-	// format is written to new directories; a higher one is refused.
-	format   = 1
 	product  = "hangar"
 	idFile   = "node-id"
 	maxBytes = 256 // of an id file that is believed
 )
 
 // Open returns the id of the node that lives in path. A new or empty directory
-// becomes a node of service with a new id, durably. content names what only a
+// becomes a node of service with a new id, durably. format is the newest that the
+// caller knows: a directory of a newer one is refused, one of an older format,
+// which the caller can read, is durably marked as of format from now on, so that
+// an older program refuses it. content names what only a
 // directory that once had an id holds: with it, but without an id, the
 // directory is refused. Errors, which name the directory: Invalid (another
 // service's, of a newer version, or without its id), Denied, Corrupt.
-func Open(path, service, content string) (object.NodeID, error) {
+func Open(path, service, content string, format int) (object.NodeID, error) {
 	if path == "" {
 		return object.NodeID{}, fault.New(fault.Invalid, "no data directory is set")
 	}
@@ -44,7 +45,7 @@ func Open(path, service, content string) (object.NodeID, error) {
 			return object.NodeID{}, fault.New(fault.Invalid,
 				"%s holds %s but no %s: restore the file, or start with an empty directory", path, content, idFile)
 		}
-		err = create(path, service)
+		err = write(path, service, format, object.NewNodeID(), os.Link)
 	}
 	if err != nil {
 		return object.NodeID{}, fault.Wrap(fault.Denied, err, "cannot write in %s", path)
@@ -57,44 +58,46 @@ func Open(path, service, content string) (object.NodeID, error) {
 	if err != nil {
 		return object.NodeID{}, fault.Wrap(fault.Denied, err, "cannot read %s", file)
 	}
-	id, err := parse(string(text), service)
-	if err != nil {
+	id, version, err := parse(string(text), service)
+	switch {
+	case err != nil:
 		return object.NodeID{}, fmt.Errorf("data directory %s: %w", path, err)
+	case version > format:
+		return object.NodeID{}, fault.New(fault.Invalid,
+			"data directory %s: its format %d is newer than this program, which knows %d", path, version, format)
+	case version < format:
+		err = write(path, service, format, id, os.Rename)
 	}
-	return id, nil
+	return id, fault.Wrap(fault.Denied, err, "cannot write in %s", path)
 }
 
 // parse reads an id file.
-func parse(text, service string) (object.NodeID, error) {
+func parse(text, service string) (id object.NodeID, version int, err error) {
 	first, rest, _ := strings.Cut(text, "\n")
 	var name, owner string
-	var version int
 	if n, err := fmt.Sscanf(first, "%s %s %d", &name, &owner, &version); n != 3 || err != nil || name != product || version < 1 {
-		return object.NodeID{}, fault.New(fault.Corrupt, "%s does not name a node", idFile)
+		return id, 0, fault.New(fault.Corrupt, "%s does not name a node", idFile)
 	}
-	switch {
-	case owner != service:
-		return object.NodeID{}, fault.New(fault.Invalid, "it belongs to the %s service, not to %s", owner, service)
-	case version > format:
-		return object.NodeID{}, fault.New(fault.Invalid, "its format %d is newer than this program, which knows %d", version, format)
+	if owner != service {
+		return id, 0, fault.New(fault.Invalid, "it belongs to the %s service, not to %s", owner, service)
 	}
-	id, err := object.ParseNodeID(strings.TrimSuffix(rest, "\n"))
-	return id, fault.Wrap(fault.Corrupt, err, "%s", idFile)
+	id, err = object.ParseNodeID(strings.TrimSuffix(rest, "\n"))
+	return id, version, fault.Wrap(fault.Corrupt, err, "%s", idFile)
 }
 
-// create writes a new id, unless another process does so first: a link, unlike
-// a rename, never replaces a file.
-func create(path, service string) error {
+// write makes the id file durably and puts it in its place. os.Link, unlike
+// os.Rename, never replaces a file: of two processes that make an id one wins.
+func write(path, service string, format int, id object.NodeID, place func(from, to string) error) error {
 	f, err := os.CreateTemp(path, "."+idFile+"-*")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.Remove(f.Name()) }() // a leftover does no harm
-	_, err = fmt.Fprintf(f, "%s %s %d\n%s\n", product, service, format, object.NewNodeID())
+	_, err = fmt.Fprintf(f, "%s %s %d\n%s\n", product, service, format, id)
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Link(f.Name(), filepath.Join(path, idFile)); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := place(f.Name(), filepath.Join(path, idFile)); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	dir, err := os.Open(path)

@@ -12,14 +12,14 @@ import (
 
 func TestIdentityStays(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "node")
-	first, err := Open(dir, "blocks", "segments")
+	first, err := Open(dir, "blocks", "segments", 1)
 	if err != nil || first.IsZero() {
 		t.Fatal(first, err)
 	}
-	if again, err := Open(dir, "blocks", "segments"); err != nil || again != first {
+	if again, err := Open(dir, "blocks", "segments", 1); err != nil || again != first {
 		t.Fatalf("%v became %v, %v", first, again, err)
 	}
-	if _, err := Open(dir, "meta", "rows"); !fault.Is(err, fault.Invalid) {
+	if _, err := Open(dir, "meta", "rows", 1); !fault.Is(err, fault.Invalid) {
 		t.Fatalf("another service: %v", err)
 	}
 }
@@ -30,7 +30,7 @@ func TestTwoAtOnceAgree(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range ids {
 		wg.Go(func() {
-			id, err := Open(dir, "blocks", "segments")
+			id, err := Open(dir, "blocks", "segments", 1)
 			if err != nil {
 				t.Error(err)
 			}
@@ -50,7 +50,7 @@ func TestLostIdentity(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "segments"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(dir, "blocks", "segments"); !fault.Is(err, fault.Invalid) {
+	if _, err := Open(dir, "blocks", "segments", 1); !fault.Is(err, fault.Invalid) {
 		t.Fatalf("content without an id: %v", err)
 	}
 }
@@ -69,16 +69,32 @@ func TestWrongFiles(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, idFile), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(dir, "blocks", "segments"); !fault.Is(err, want) {
+		if _, err := Open(dir, "blocks", "segments", 1); !fault.Is(err, want) {
 			t.Errorf("%q: got %v, want %v", text, err, want)
 		}
+	}
+}
+
+func TestOlderFormatIsRaised(t *testing.T) {
+	dir := t.TempDir()
+	first, err := Open(dir, "meta", "rows", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if id, err := Open(dir, "meta", "rows", 2); err != nil || id != first {
+			t.Fatalf("%v became %v, %v", first, id, err)
+		}
+	}
+	if _, err := Open(dir, "meta", "rows", 1); !fault.Is(err, fault.Invalid) {
+		t.Errorf("an older program: %v", err)
 	}
 }
 
 func FuzzParse(f *testing.F) {
 	f.Add("hangar blocks 1\n00112233445566778899aabbccddeeff\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		if id, err := parse(text, "blocks"); err != nil && !id.IsZero() {
+		if id, _, err := parse(text, "blocks"); err != nil && !id.IsZero() {
 			t.Fatal("an id beside an error")
 		}
 	})

@@ -133,6 +133,8 @@ const (
 	ruleWriteBack rule = 1 << iota
 	ruleCommittedBase
 	ruleFate
+	// rulePromise is the replica's.
+	rulePromise
 )
 
 // Coordinator carries one client operation through the protocol. It is a
@@ -183,25 +185,25 @@ type Coordinator struct {
 
 // NewGet returns a linearizable read.
 func NewGet(clock *Clock, t Timing) *Coordinator {
-	return &Coordinator{intent: get, clock: clock, timing: t}
+	return &Coordinator{without: lifted, intent: get, clock: clock, timing: t}
 }
 
 // NewPut returns a blind write of v, which may be nil to delete.
 func NewPut(clock *Clock, t Timing, v *Value) *Coordinator {
-	return &Coordinator{intent: put, clock: clock, timing: t, value: v}
+	return &Coordinator{without: lifted, intent: put, clock: clock, timing: t, value: v}
 }
 
 // NewUpdate returns a conditional write. decide is given the committed row and
 // returns the new value, or an error that ends the operation with nothing
 // written. It is called once per base that the operation finds.
 func NewUpdate(clock *Clock, t Timing, decide func(Row) (*Value, error)) *Coordinator {
-	return &Coordinator{intent: update, clock: clock, timing: t, decide: decide}
+	return &Coordinator{without: lifted, intent: update, clock: clock, timing: t, decide: decide}
 }
 
 // NewRecommit returns a copy: the row, whatever it is, is written again at a
 // new ballot, to a quorum of every set of the epoch.
 func NewRecommit(clock *Clock, t Timing) *Coordinator {
-	return &Coordinator{intent: recommit, clock: clock, timing: t}
+	return &Coordinator{without: lifted, intent: recommit, clock: clock, timing: t}
 }
 
 // Result returns how the operation ended.

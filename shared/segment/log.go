@@ -29,6 +29,11 @@ type Options struct {
 	// NoSync makes Sync do nothing: a power loss then loses the last records, a
 	// crash of the process does not.
 	NoSync bool
+	// Ordered makes a record that Sync made durable stand for all that were
+	// appended before it, in earlier files too: a file is synced before the next
+	// one is begun. When a sync fails, or a half written record cannot be taken
+	// back, the log takes no more records until it is opened again.
+	Ordered bool
 	// OnSync learns how long each fsync took.
 	OnSync func(time.Duration)
 	// Log gets what was found wrong in the files.
@@ -192,6 +197,15 @@ func (l *Log) AppendMoved(b blockapi.Block) (Location, error) {
 	return l.append(b, l.opts.ReserveBytes/2)
 }
 
+// AppendUnreserved is Append for records that free space or are small enough to
+// be let into the reserve: the caller has looked how much of it is left. Once
+// the log is broken (ErrBroken) it is unknown whether the record was written.
+func (l *Log) AppendUnreserved(b blockapi.Block) (Location, error) { return l.append(b, 0) }
+
+// ErrBroken says that an Ordered log takes no more records until it is opened
+// again. It comes as the cause of a StorageFull.
+var ErrBroken = errors.New("the log takes no more records until it is opened again")
+
 func (l *Log) append(b blockapi.Block, reserve int64) (Location, error) {
 	e := Entry{Hash: b.Hash, Encoding: b.Encoding, PlainBytes: b.PlainBytes}
 	e.StoredBytes, e.Checksum = int64(len(b.Data)), Checksum(b.Data)
@@ -208,16 +222,28 @@ func (l *Log) append(b blockapi.Block, reserve int64) (Location, error) {
 	e.Segment, e.Offset = s.id, start+recordHeader
 	err = s.write(e, b.Data)
 	if err != nil {
-		// Whatever was half written goes; if not even that works, the file is
-		// left alone for ever.
-		if cut := s.f.Truncate(start); cut != nil {
+		if cut := l.takeBack(s, start); cut != nil {
 			s.spoil(cut)
+			if l.opts.Ordered {
+				err = errors.Join(ErrBroken, err)
+			}
 		}
 		return Location{}, fault.Wrap(fault.StorageFull, err, "write to %s", s.path)
 	}
 	s.written.Store(e.End())
 	s.unsettled.Add(1)
 	return e.Location, nil
+}
+
+// takeBack cuts off whatever of a record was half written at start. If not even
+// that works, the file is left alone for ever. In an Ordered log it is also made
+// certain that a power loss does not bring the record back.
+func (l *Log) takeBack(s *file, start int64) error {
+	err := s.f.Truncate(start)
+	if err == nil && l.opts.Ordered && !l.opts.NoSync {
+		err = s.f.Sync()
+	}
+	return err
 }
 
 // Settle ends what Append began.
@@ -246,9 +272,18 @@ func (l *Log) room(want int64) error {
 // current returns the file that a record of n bytes goes to. The caller holds
 // appending.
 func (l *Log) current(n int64) (*file, error) {
-	if s := l.active; s != nil && s.broken() == nil {
-		if end := s.written.Load(); end == fileHeader || end+n <= l.opts.SegmentBytes {
+	if s := l.active; s != nil {
+		err := s.broken()
+		if end := s.written.Load(); err == nil && (end == fileHeader || end+n <= l.opts.SegmentBytes) {
 			return s, nil
+		}
+		if l.opts.Ordered {
+			if err == nil && !l.opts.NoSync {
+				err = s.sync(s.written.Load())
+			}
+			if err != nil {
+				return nil, fault.Wrap(fault.StorageFull, errors.Join(ErrBroken, err), "%s", s.path)
+			}
 		}
 	}
 	l.active = nil // full or broken
@@ -287,6 +322,17 @@ func (l *Log) create(id ID) (*file, error) {
 	s.users.Store(1)
 	s.written.Store(fileHeader)
 	return s, nil
+}
+
+// End is where the next record will begin at the earliest: all records so far
+// are before it.
+func (l *Log) End() (id ID, end int64) {
+	l.appending.Lock()
+	defer l.appending.Unlock()
+	if l.active == nil {
+		return l.next, 0
+	}
+	return l.active.id, l.active.written.Load()
 }
 
 // Sync returns once the record at loc, and all written before it in the same
@@ -329,8 +375,8 @@ func (l *Log) Read(loc Location, buf []byte) error {
 // Info describes a segment.
 type Info struct {
 	ID ID
-	// Bytes is the size of all its records.
-	Bytes int64
+	// Bytes is the size of all its records, End where the last of them ends.
+	Bytes, End int64
 	// Busy says that records may still be appended, or were appended and are
 	// not settled. What is not busy never becomes so again.
 	Busy bool
@@ -345,7 +391,8 @@ func (l *Log) Segments() []Info {
 	var infos []Info
 	for _, id := range slices.Sorted(maps.Keys(l.files)) {
 		s := l.files[id]
-		infos = append(infos, Info{ID: id, Bytes: s.written.Load() - fileHeader, Busy: s == l.active || s.unsettled.Load() > 0})
+		end := s.written.Load()
+		infos = append(infos, Info{ID: id, Bytes: end - fileHeader, End: end, Busy: s == l.active || s.unsettled.Load() > 0})
 	}
 	return infos
 }
@@ -353,12 +400,15 @@ func (l *Log) Segments() []Info {
 // Scan calls visit for each record of a segment in order, without reading its
 // data. It returns Corrupt when it came upon something that is no record, after
 // having visited all before it, or the error of visit.
-func (l *Log) Scan(id ID, visit func(Entry) error) error {
+func (l *Log) Scan(id ID, visit func(Entry) error) error { return l.ScanFrom(id, 0, visit) }
+
+// ScanFrom is Scan from the end of a record on, 0 for all.
+func (l *Log) ScanFrom(id ID, from int64, visit func(Entry) error) error {
 	s, err := l.acquire(id)
 	if err != nil {
 		return err
 	}
-	_, err = scan(s, fileHeader, s.written.Load(), visit)
+	_, err = scan(s, max(from, fileHeader), s.written.Load(), visit)
 	return errors.Join(err, s.release())
 }
 

@@ -7,6 +7,8 @@
 // entry was made durable before its first record. Concurrent Syncs share one
 // fsync. Only then may a caller remember the Location. So a crash can tear
 // only records nobody remembers, at the end of the last file; Open cuts them.
+// In an Ordered log a record may also be known by its place alone, as those of
+// a journal are: everything before a record that was synced is whole.
 //
 // docs/format/blocks.md describes the files.
 package segment

@@ -35,8 +35,8 @@ type Options struct {
 	// CacheBytes bounds the cache of blocks, and half of it that of indexes. 0
 	// means 32 MiB.
 	CacheBytes int64
-	// NoSync skips syncing to the disk: a power loss then loses the last
-	// commits, a crash of the process does not.
+	// NoSync has commits not wait for the disk: a power loss then loses those
+	// since the last Sync, in any order, a crash of the process does not.
 	NoSync bool
 	// ReserveBytes is the free space below which commits are refused. 0 means
 	// 256 MiB.
@@ -129,6 +129,9 @@ func Open(dir string, opt Options) (*Store, error) {
 		WithIndexCacheSize(opt.CacheBytes / 2).
 		WithCompression(options.Snappy).
 		WithChecksumVerificationMode(options.OnBlockRead)
+	if err := removeUnbegun(dir); err != nil {
+		return nil, fault.Wrap(fault.Denied, err, "cannot write in %s", dir)
+	}
 	db, err := badger.Open(bo)
 	if err != nil {
 		return nil, openError(dir, err)
@@ -179,6 +182,19 @@ func (s *Store) Commit(b *kv.Batch) error {
 	if err := s.Writable(); err != nil {
 		return err
 	}
+	return s.commit(b)
+}
+
+// CommitReserved is Commit for what is already promised: it may use the reserve,
+// as long as a memory table could still be written.
+func (s *Store) CommitReserved(b *kv.Batch) error {
+	if err := s.room(min(s.opt.MemTableBytes, s.opt.ReserveBytes/4)); err != nil {
+		return err
+	}
+	return s.commit(b)
+}
+
+func (s *Store) commit(b *kv.Batch) error {
 	if b.Bytes() > s.MaxBatchBytes() {
 		return fault.New(fault.Invalid, "batch of %d bytes is larger than %d", b.Bytes(), s.MaxBatchBytes())
 	}
@@ -210,7 +226,10 @@ func (s *Store) Commit(b *kv.Batch) error {
 func (s *Store) MaxBatchBytes() int { return int(s.opt.MemTableBytes / 8) }
 
 // Writable implements kv.Store.
-func (s *Store) Writable() error {
+func (s *Store) Writable() error { return s.room(s.opt.ReserveBytes) }
+
+// room is nil when no commit has failed and more space than reserve is left.
+func (s *Store) room(reserve int64) error {
 	if err := s.failed.Load(); err != nil {
 		return fault.Wrap(fault.StorageFull, *err, "%s takes no writes since a commit failed", s.dir)
 	}
@@ -218,9 +237,9 @@ func (s *Store) Writable() error {
 	if err != nil {
 		return fault.Wrap(fault.StorageFull, err, "cannot tell the free space of %s", s.dir)
 	}
-	if free < s.opt.ReserveBytes {
+	if free < reserve {
 		return fault.New(fault.StorageFull, "%s has %d MiB left, less than the reserve of %d MiB",
-			s.dir, free>>20, s.opt.ReserveBytes>>20)
+			s.dir, free>>20, reserve>>20)
 	}
 	return nil
 }

@@ -1,20 +1,22 @@
 // Package bodies keeps the bodies of rows that are too large for the ordered
 // store, which would copy them again and again: in its write-ahead log, its
 // memory and every level of its tree. They lie in a log of segments (package
-// segment) instead, and a row's record says where.
+// segment) instead, and a row's record says where. The log is that of the
+// journal (package journal).
 //
-// Crash story. A body is appended before its row goes to the committer, which
-// syncs the log before it commits the row: one sync for all bodies of a group.
-// So a row never points to bytes that are not on stable storage. A crash between
-// the two, and a row that is refused after all, leave bytes that no row points
-// to; compaction takes them. How much of each segment rows point
-// to, and how far that reaches, is part of the commit that changes the row. So
-// after a restart it is known which segments are worth compacting, and that
-// nothing before the furthest end may be cut as torn.
+// Crash story. A body is appended before its row goes to the committer, so before
+// the record of the journal that holds the row; the sync that makes that record
+// durable makes the body so too. So a row never points to bytes that are not on
+// stable storage. A crash between the two, and a row that is refused after all,
+// leave bytes that no row points to; compaction takes them. How much of each
+// segment rows point to, and how far that reaches, is part of the commit that
+// changes the row. So after a restart it is known which segments are worth
+// compacting, and that nothing before the furthest end may be cut as torn.
 //
-// A segment is removed only after a commit that found nothing alive in it, and
-// never while an append to it is not settled. A reader that looked the place up
-// before that finds the segment gone, and looks again.
+// A segment is removed only after a commit that found nothing alive in it, never
+// while an append to it is not settled, and never while the journal keeps it. A
+// reader that looked the place up before that finds the segment gone, and looks
+// again.
 package bodies
 
 import (
@@ -22,10 +24,10 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 
+	"hangar/services/meta/internal/journal"
 	"hangar/services/meta/internal/record"
 	"hangar/shared/blockapi"
 	"hangar/shared/blockapi/blockcodec"
@@ -40,8 +42,6 @@ const MaxBytes = 512 << 10
 
 // Options of a Log.
 type Options struct {
-	// Segments says how the files are kept.
-	Segments segment.Options
 	// DeadShare is the share of dead bytes from which a segment is rewritten;
 	// 0.5.
 	DeadShare float64
@@ -51,9 +51,9 @@ type Options struct {
 
 // Log is the bodies of one node's rows. Safe for concurrent use.
 type Log struct {
-	rows    kv.Store
+	journal *journal.Store
 	writer  *kv.Committer
-	log     *segment.Log
+	log     *segment.Log // the journal's
 	opts    Options
 	buffers blockcodec.Buffers
 
@@ -73,30 +73,18 @@ type Counters struct {
 // Counters returns the live counters.
 func (l *Log) Counters() *Counters { return &l.counters }
 
-// Open opens the bodies in dir, which the rows in store point to. Errors:
-// Corrupt (bodies beside a store without rows), and those of segment.Open.
-func Open(dir string, store kv.Store, writer *kv.Committer, opts Options) (*Log, error) {
+// New returns the bodies in the log of j, to which rows point that writer
+// commits.
+func New(j *journal.Store, writer *kv.Committer, opts Options) (*Log, error) {
 	if opts.DeadShare <= 0 {
 		opts.DeadShare = 0.5
 	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	// What was just written is what is read soon.
-	opts.Segments.KeepCached = true
-	l := &Log{rows: store, writer: writer, opts: opts, stuck: make(map[segment.ID]int64)}
-	if err := l.claimed(dir); err != nil {
-		return nil, err
-	}
-	usage, err := l.usage()
+	l := &Log{journal: j, writer: writer, log: j.Log(), opts: opts, stuck: make(map[segment.ID]int64)}
+	usage, err := journal.Usage(j)
 	if err != nil {
-		return nil, err
-	}
-	durable := make(map[segment.ID]int64, len(usage))
-	for id, u := range usage {
-		durable[id] = u.End
-	}
-	if l.log, err = segment.Open(dir, opts.Segments, durable); err != nil {
 		return nil, err
 	}
 	for _, s := range l.log.Segments() {
@@ -105,60 +93,16 @@ func Open(dir string, store kv.Store, writer *kv.Committer, opts Options) (*Log,
 	for id, u := range usage {
 		if u.LiveBodies > 0 {
 			opts.Log.LogAttrs(context.Background(), slog.LevelError, "a segment of bodies is missing",
-				slog.String("dir", dir), slog.Uint64("segment", uint64(id)), slog.Int64("bodies", u.LiveBodies))
+				slog.Uint64("segment", uint64(id)), slog.Int64("bodies", u.LiveBodies))
 		}
 	}
 	return l, nil
 }
 
-// claimed refuses bodies beside a store that has no rows yet: all of them would
-// seem dead, and compaction would delete them.
-func (l *Log) claimed(dir string) error {
-	files, err := filepath.Glob(filepath.Join(dir, "*"))
-	if err != nil || len(files) == 0 {
-		return fault.Wrap(fault.Invalid, err, "%s", dir)
-	}
-	return l.rows.View(func(r kv.Reader) error {
-		_, found, err := r.Get(record.BitsKey())
-		if err == nil && !found {
-			err = fault.New(fault.Corrupt, "%s holds bodies of rows that are not there: "+
-				"restore the rows, or move the bodies away to start as an empty node", dir)
-		}
-		return err
-	})
-}
-
-// usage reads what lives in each segment.
-func (l *Log) usage() (map[segment.ID]record.Usage, error) {
-	all := make(map[segment.ID]record.Usage)
-	err := l.rows.View(func(r kv.Reader) error {
-		it := r.Iterate(record.UsagePrefix())
-		defer it.Close()
-		for it.Next() {
-			id, err := record.ParseUsageKey(it.Key())
-			if err != nil {
-				return err
-			}
-			b, err := it.Value()
-			if err != nil {
-				return err
-			}
-			if all[id], err = record.DecodeUsage(b); err != nil {
-				return err
-			}
-		}
-		return it.Err()
-	})
-	return all, err
-}
-
-// Close closes the files. Everything else has ended.
-func (l *Log) Close() error { return l.log.Close() }
-
 // Writable is nil when Append would find room, else the error it would get.
 func (l *Log) Writable() error { return l.log.Writable() }
 
-// DiskBytes is how much space the bodies take.
+// DiskBytes is how much space the bodies take, and the journal with them.
 func (l *Log) DiskBytes() (n int64) {
 	for _, s := range l.log.Segments() {
 		n += s.Bytes
@@ -225,8 +169,7 @@ func split(data []byte) (rk, body []byte, err error) {
 	return data[w : w+int(n)], data[w+int(n):], nil
 }
 
-// Account makes the usage of segments part of the update that changes a row, and
-// has the row's new body made durable before that is committed.
+// Account makes the usage of segments part of the update that changes a row.
 func (l *Log) Account(tx *kv.Tx, before, after *record.Row) error {
 	if before.BodyApart() {
 		if err := count(tx, before.Place, -1); err != nil {
@@ -236,9 +179,7 @@ func (l *Log) Account(tx *kv.Tx, before, after *record.Row) error {
 	if !after.BodyApart() {
 		return nil
 	}
-	at := after.Place
-	tx.Before(func() error { return l.log.Sync(at) })
-	return count(tx, at, 1)
+	return count(tx, after.Place, 1)
 }
 
 func count(tx *kv.Tx, at segment.Location, sign int64) error {
@@ -262,7 +203,7 @@ func usageOf(tx *kv.Tx, key []byte) (u record.Usage, err error) {
 	return u, err
 }
 
-// Usage sums what the log holds.
+// Usage sums what the log holds. What the journal wrote counts as dead.
 type Usage struct {
 	Bodies, LiveBytes, DeadBytes int64
 	Segments                     int
@@ -270,7 +211,7 @@ type Usage struct {
 
 // Usage reads the sums.
 func (l *Log) Usage() (u Usage, err error) {
-	live, err := l.usage()
+	live, err := journal.Usage(l.journal)
 	for _, s := range l.log.Segments() {
 		u.Segments++
 		u.Bodies += live[s.ID].LiveBodies

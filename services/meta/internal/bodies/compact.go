@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"hangar/services/meta/internal/journal"
 	"hangar/services/meta/internal/record"
 	"hangar/shared/fault"
 	"hangar/shared/kv"
@@ -42,21 +43,22 @@ func (l *Log) Run(ctx context.Context) error {
 // what lives is copied to the end of the log and made durable, its row is
 // pointed there, and only when no row points to the segment any more is the
 // file deleted. It is safe at any time and after any crash. A segment with a
-// live body that cannot be read is kept.
+// live body that cannot be read is kept, and so are those that the journal
+// needs; what the journal wrote in others is dead.
 func (l *Log) Compact(ctx context.Context) error {
 	l.compacting.Lock()
 	defer l.compacting.Unlock()
 	// The files first: a segment that is not busy now has all its rows in the
 	// usage read after.
-	segments := l.log.Segments()
-	live, err := l.usage()
+	segments, kept := l.log.Segments(), l.journal.Kept()
+	live, err := journal.Usage(l.journal)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, s := range segments {
 		u := live[s.ID]
-		if s.Busy || ctx.Err() != nil || s.Bytes > 0 && float64(s.Bytes-u.LiveBytes) < l.opts.DeadShare*float64(s.Bytes) {
+		if s.Busy || s.ID >= kept || ctx.Err() != nil || s.Bytes > 0 && float64(s.Bytes-u.LiveBytes) < l.opts.DeadShare*float64(s.Bytes) {
 			continue
 		}
 		if was, stuck := l.stuck[s.ID]; stuck && was == u.LiveBytes {
@@ -123,6 +125,9 @@ func (m *mover) visit(e segment.Entry) error {
 	if err := m.ctx.Err(); err != nil {
 		return err
 	}
+	if _, ours := journal.Seq(e.Hash); ours {
+		return nil
+	}
 	l := m.log
 	if m.began.IsZero() {
 		m.began = time.Now()
@@ -157,7 +162,7 @@ func (m *mover) visit(e segment.Entry) error {
 
 // lives reports whether the row under rk points to a place.
 func (l *Log) lives(rk []byte, at segment.Location) (lives bool, err error) {
-	err = l.rows.View(func(r kv.Reader) error {
+	err = l.journal.View(func(r kv.Reader) error {
 		b, found, err := r.Get(rk)
 		if err != nil || !found {
 			return err

@@ -45,7 +45,9 @@ type Collector struct {
 	Ring func() *layout.Ring
 	// Grace is how old a marker must be.
 	Grace time.Duration
-	Log   *slog.Logger
+	// Now is the wall clock.
+	Now func() time.Time
+	Log *slog.Logger
 
 	forgotten atomic.Int64
 }
@@ -85,7 +87,7 @@ func (c *Collector) Run(ctx context.Context) error {
 // time. Rows of partitions with a member that does not answer are passed over;
 // the error is the last such member's.
 func (c *Collector) sweep(ctx context.Context, at table.Cursor) (table.Cursor, error) {
-	before := time.Now().Add(-c.Grace)
+	before := c.Now().Add(-c.Grace)
 	away := map[object.NodeID]bool{}
 	var last error
 	for {

@@ -24,6 +24,10 @@ const (
 	tagDigest  = 'd' // slice → digest
 	tagVacant  = 'v' // time, row → nothing: rows without a value, oldest first
 	tagRepair  = 'A' // how far the comparing with another node has come
+	tagMembers = 'M' // what the node remembers of its membership
+	tagCopy    = 'T' // how far the copying of a layout change has come
+	tagApplied = 'J' // last record of the journal that the store holds
+	tagDurable = 'K' // last record of the journal that the store holds durably
 )
 
 // A key within a row key ends with two bytes that order below everything that
@@ -45,6 +49,20 @@ func EpochKey() []byte { return []byte{tagEpoch} }
 
 // RepairKey is where the RepairMark is kept.
 func RepairKey() []byte { return []byte{tagRepair} }
+
+// MembersKey is where it is kept which partitions the node holds, and since when.
+func MembersKey() []byte { return []byte{tagMembers} }
+
+// CopyKey is where it is kept how far the copying of a layout change has come.
+func CopyKey() []byte { return []byte{tagCopy} }
+
+// AppliedKey is where the position of the last record of the journal is kept
+// that the store holds, in the commit that applied it.
+func AppliedKey() []byte { return []byte{tagApplied} }
+
+// DurableKey is where the position of a record of the journal is kept that the
+// store holds durably, with all before it: the checkpoint.
+func DurableKey() []byte { return []byte{tagDurable} }
 
 // LowKey is where a partition's low mark is kept. The partition is that of the
 // cluster's bits.

@@ -8,6 +8,7 @@ import (
 	"hangar/shared/metaapi"
 	"hangar/shared/object"
 	"hangar/shared/register"
+	"hangar/shared/segment"
 )
 
 // EncodeTag is the value of a LowKey.
@@ -74,6 +75,33 @@ func DecodeUsage(b []byte) (u Usage, err error) {
 	u.LiveBodies = int64(binary.BigEndian.Uint64(b[8:]))
 	u.End = int64(binary.BigEndian.Uint64(b[16:]))
 	return u, nil
+}
+
+// Position is a place in the journal: the end of one of its records. The zero
+// Position is before the first.
+type Position struct {
+	// Seq numbers the records, without a gap, from 1.
+	Seq uint64
+	// Segment and End say where the record lies.
+	Segment segment.ID
+	End     int64
+}
+
+// EncodePosition is the value of an AppliedKey and a DurableKey.
+func EncodePosition(p Position) []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, 24), p.Seq)
+	b = binary.BigEndian.AppendUint64(b, uint64(p.Segment))
+	return binary.BigEndian.AppendUint64(b, uint64(p.End))
+}
+
+// DecodePosition reads the value of an AppliedKey or a DurableKey.
+func DecodePosition(b []byte) (p Position, err error) {
+	if len(b) != 24 {
+		return p, corrupt("position of %d bytes", len(b))
+	}
+	p.Seq, p.Segment = binary.BigEndian.Uint64(b), segment.ID(binary.BigEndian.Uint64(b[8:]))
+	p.End = int64(binary.BigEndian.Uint64(b[16:]))
+	return p, nil
 }
 
 // SliceBits is how finely rows are divided for digests.

@@ -21,11 +21,11 @@ import (
 func benchNode(b *testing.B) *table.Table {
 	b.Helper()
 	dir := b.TempDir()
-	s, err := badgerkv.Open(filepath.Join(dir, "rows"), badgerkv.Options{})
+	s, err := badgerkv.Open(filepath.Join(dir, "rows"), badgerkv.Options{NoSync: true})
 	if err != nil {
 		b.Fatal(err)
 	}
-	return startWith(b, disk{s, filepath.Join(dir, "bodies")}, segment.Options{SegmentBytes: 256 << 20}).Table
+	return startWith(b, disk{Base: s, bodies: filepath.Join(dir, "bodies")}, segment.Options{SegmentBytes: 256 << 20}).Table
 }
 
 // cpu is the processor time this process has used.

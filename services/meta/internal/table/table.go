@@ -5,8 +5,8 @@
 // Crash story: everything a request changes (record, counters, digest, low
 // mark, adopted epoch, list of vacant rows) is one update of the store's
 // committer, which is durable before the reply leaves and never there in part.
-// A body that is kept apart is durable before that update is committed: see
-// package bodies.
+// A body that is kept apart becomes durable together with that update: see
+// packages journal and bodies.
 package table
 
 import (
@@ -79,6 +79,7 @@ func Open(store kv.Store, writer *kv.Committer, log *bodies.Log, bits uint8) (*T
 	if fresh {
 		var b kv.Batch
 		b.Set(record.BitsKey(), []byte{bits})
+		b.Set(record.MembersKey(), record.EncodeMembers(make([]record.Holding, 1<<bits)))
 		if err := store.Commit(&b); err != nil {
 			return nil, err
 		}
@@ -173,7 +174,7 @@ func (t *Table) Handle(ctx context.Context, key metaapi.RowKey, q register.Reque
 	if key.Key == "" || len(key.Key) > object.MaxKeyBytes || len(key.Sub) > object.MaxKeyBytes {
 		return register.Reply{}, fault.New(fault.Invalid, "row of key %d and sub %d bytes", len(key.Key), len(key.Sub))
 	}
-	if fence := t.fence.Load(); q.Epoch < fence {
+	if fence, old := t.superseded(q.Epoch); old {
 		return register.Reply{Code: register.Old, Epoch: fence}, nil
 	}
 	// A compaction may move the body between the look-up and the read, but
@@ -217,7 +218,7 @@ func (t *Table) write(ctx context.Context, c change) (reply register.Reply, held
 	}
 	q := c.q
 	err = t.writer.Update(ctx, func(tx *kv.Tx) (err error) {
-		if fence := t.fence.Load(); q.Epoch < fence {
+		if fence, old := t.superseded(q.Epoch); old {
 			reply = register.Reply{Code: register.Old, Epoch: fence}
 			return nil
 		}
@@ -241,6 +242,13 @@ func (t *Table) adoptIn(tx *kv.Tx, epoch uint64) {
 	if epoch > t.adopted.Load() {
 		tx.Set(record.EpochKey(), record.EncodeEpoch(epoch))
 	}
+}
+
+// superseded reports whether a request of an epoch comes too late, and the
+// epoch it should be of.
+func (t *Table) superseded(epoch uint64) (newest uint64, old bool) {
+	newest = t.fence.Load()
+	return newest, epoch < newest && fenced
 }
 
 // Adopt returns once epoch, or a newer one, is durably adopted: nothing older
@@ -286,7 +294,7 @@ func (t *Table) read(c change) (reply register.Reply, held *record.Row, err erro
 		if err != nil {
 			return err
 		}
-		if fence := t.fence.Load(); c.q.Epoch < fence {
+		if fence, old := t.superseded(c.q.Epoch); old {
 			reply = register.Reply{Code: register.Old, Epoch: fence}
 			return nil
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"hangar/services/meta/internal/bodies"
+	"hangar/services/meta/internal/journal"
 	"hangar/services/meta/internal/table"
 	"hangar/shared/fault"
 	"hangar/shared/kv"
@@ -31,25 +32,28 @@ const bits = 8
 // node is a table on a real store, with its committer running.
 type node struct {
 	*table.Table
-	store  kv.Store
-	bodies *bodies.Log
-	stop   func()
+	store   kv.Store
+	journal *journal.Store
+	bodies  *bodies.Log
+	stop    func()
 }
 
-// disk is a store and where the bodies beside it are.
+// disk is a store and where the journal and the bodies beside it are.
 type disk struct {
-	kv.Store
+	journal.Base
 	bodies string
+	// fail, if set, comes between the journal and the table.
+	fail *failing
 }
 
 // openStore opens the store in dir with memory tables small enough for tests.
 func openStore(t testing.TB, dir string) disk {
 	t.Helper()
-	s, err := badgerkv.Open(filepath.Join(dir, "rows"), badgerkv.Options{MemTableBytes: 8 << 20, CacheBytes: 8 << 20, ReserveBytes: 1})
+	s, err := badgerkv.Open(filepath.Join(dir, "rows"), badgerkv.Options{MemTableBytes: 8 << 20, CacheBytes: 8 << 20, ReserveBytes: 1, NoSync: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return disk{s, filepath.Join(dir, "bodies")}
+	return disk{Base: s, bodies: filepath.Join(dir, "bodies")}
 }
 
 // start runs a table on s until stop is called or the test ends.
@@ -61,18 +65,26 @@ func start(t testing.TB, s disk) *node {
 // startWith is start with small files of bodies, kept as o says.
 func startWith(t testing.TB, s disk, o segment.Options) *node {
 	t.Helper()
-	writer := kv.NewCommitter(s)
 	if o.SegmentBytes == 0 {
 		o.SegmentBytes = 256 << 10
 	}
 	if o.ReserveBytes == 0 {
 		o.ReserveBytes = 1
 	}
-	large, err := bodies.Open(s.bodies, s, writer, bodies.Options{Segments: o})
+	j, err := journal.Open(s.bodies, s.Base, journal.Options{Segments: o})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tab, err := table.Open(s, writer, large, bits)
+	var rows kv.Store = j
+	if s.fail != nil {
+		s.fail.Store, rows = j, s.fail
+	}
+	writer := kv.NewCommitter(rows)
+	large, err := bodies.New(j, writer, bodies.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tab, err := table.Open(rows, writer, large, bits)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,12 +95,12 @@ func startWith(t testing.TB, s disk, o segment.Options) *node {
 		_ = writer.Run(ctx)
 	}()
 	var once sync.Once
-	n := &node{Table: tab, store: s, bodies: large, stop: func() {
+	n := &node{Table: tab, store: rows, journal: j, bodies: large, stop: func() {
 		once.Do(func() {
 			tab.Close()
 			cancel()
 			<-done
-			if err := large.Close(); err != nil {
+			if err := j.Close(); err != nil {
 				t.Error(err)
 			}
 			if err := s.Close(); err != nil {
@@ -418,8 +430,9 @@ func (f *failing) Commit(b *kv.Batch) error {
 
 func TestDiskFull(t *testing.T) {
 	d := openStore(t, t.TempDir())
-	f := &failing{Store: d.Store}
-	n := start(t, disk{f, d.bodies})
+	f := new(failing)
+	d.fail = f
+	n := start(t, d)
 	ctx := context.Background()
 	n.apply(t, objectKey("a"), tag(1), value("kept", ""))
 	write := register.Request{Kind: register.Apply, Row: register.Row{Tag: tag(2), Op: tag(2), Value: value("late", "")}}
@@ -459,8 +472,9 @@ func TestDiskFull(t *testing.T) {
 func TestFailedForgetRaisesNoGhost(t *testing.T) {
 	dir := t.TempDir()
 	d := openStore(t, dir)
-	f := &failing{Store: d.Store}
-	n := start(t, disk{f, d.bodies})
+	f := new(failing)
+	d.fail = f
+	n := start(t, d)
 	n.apply(t, objectKey("a"), tag(5), nil)
 	forget := register.Request{Kind: register.Forget, Row: register.Row{Tag: tag(5)}, Low: tag(8)}
 	f.broken.Store(true)
