@@ -63,7 +63,7 @@ func (s *Service) collector(rows *table.Table, members *membership.Members) *col
 // repair makes the worker that compares rows with other nodes.
 func (s *Service) repair(rows *table.Table, members *membership.Members, writer *kv.Committer) *antientropy.Worker {
 	clock := register.NewClock(register.NewNode(), s.deps.Now)
-	client := metaapi.NewClient(s.deps.Caller, process.Rings{Mirror: s.deps.Control}, clock, metaapi.Options{Near: s.node})
+	client := metaapi.NewClient(s.deps.Caller, process.Rings{Mirror: s.deps.Control}, clock, metaapi.Options{Near: s.isSelf})
 	return &antientropy.Worker{
 		Self: s.node, Local: local{members, rows}, Ring: s.ring, Changed: s.deps.Control.Changed,
 		Remote:   func(n object.NodeID) antientropy.Remote { return s.remote(n) },

@@ -10,6 +10,7 @@ import (
 	"hangar/shared/lifecycle"
 	"hangar/shared/metaapi"
 	"hangar/shared/nodeapi"
+	"hangar/shared/object"
 	"hangar/shared/process"
 	"hangar/shared/register"
 )
@@ -47,9 +48,11 @@ func (s *Service) copier(store kv.Store, writer *kv.Committer) (*transfer.Worker
 		now = time.Now
 	}
 	clock := register.NewClock(register.NewNode(), now)
-	client := metaapi.NewClient(s.deps.Caller, process.Rings{Mirror: s.deps.Control}, clock, metaapi.Options{Near: s.node})
+	client := metaapi.NewClient(s.deps.Caller, process.Rings{Mirror: s.deps.Control}, clock, metaapi.Options{Near: s.isSelf})
 	return transfer.New(transfer.Options{
 		Self: s.node, Store: store, Writer: writer, Ring: s.ring,
 		Caller: s.deps.Caller, Recommit: client.Recommit, Log: s.log,
 	})
 }
+
+func (s *Service) isSelf(n object.NodeID) bool { return n == s.node }
