@@ -35,7 +35,7 @@ test: build unit e2e ## all tests: units, then real processes with real clients
 unit: ## unit, conformance, simulation and real-NATS/real-Badger tests
 	$(SAY) "Unit tests"
 	@set -e; for m in $(UNITS); do echo "--- $$m"; (cd $$m && $(GO) test -timeout 10m ./...); done
-	@cd tests && $(GO) test -count=1 ./tidy/...
+	@cd tests && $(GO) test -count=1 ./tidy/... ./harness/...
 
 e2e: build clients ## end-to-end tests with real clients
 	$(SAY) "End-to-end tests"

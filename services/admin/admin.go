@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -18,6 +19,7 @@ import (
 	"hangar/shared/control"
 	"hangar/shared/lifecycle"
 	"hangar/shared/metaapi"
+	"hangar/shared/nodeapi"
 	"hangar/shared/rpc"
 	"hangar/shared/telemetry"
 )
@@ -58,6 +60,8 @@ type Deps struct {
 	Health *telemetry.Health
 	// Log defaults to slog.Default.
 	Log *slog.Logger
+	// Now is the wall clock; nil means time.Now.
+	Now func() time.Time
 }
 
 // BootstrapInput is what a cluster starts with.
@@ -92,7 +96,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{cfg: cfg, deps: deps, store: store, fleet: newFleet(deps.Conn, deps.Mirror), ready: make(chan struct{})}
-	s.ops = ops.New(ops.Options{Store: store, Mirror: deps.Mirror, Fleet: s.fleet, Rows: deps.Rows, Log: deps.Log})
+	s.ops = ops.New(ops.Options{Store: store, Mirror: deps.Mirror, Fleet: s.fleet, Rows: deps.Rows, Log: deps.Log, Now: deps.Now})
 	s.http = httpapi.New(httpapi.Options{
 		Ops: s.ops, AdminToken: cfg.Token, MetricsToken: cfg.MetricsToken, Registry: deps.Registry, Health: deps.Health, Log: deps.Log,
 	})
@@ -123,7 +127,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	return lifecycle.Run(ctx, func(g *lifecycle.Group) error {
 		// Whoever asks for health first gets an answer that means something.
-		if _, err := s.fleet.list(ctx); err != nil {
+		if _, err := s.fleet.list(ctx, nodeapi.Quiet); err != nil {
 			s.deps.Log.WarnContext(ctx, "nodes are not listed yet", "error", err)
 		}
 		g.Go("presence", s.fleet.Run)

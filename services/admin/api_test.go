@@ -238,19 +238,22 @@ func TestLayout(t *testing.T) {
 	if err != nil || l.Meta.Epoch != 1 || l.Blocks.Epoch != 1 || len(l.Meta.Assign) != 256 {
 		t.Fatalf("%+v %v", l, err)
 	}
-	// A change that moves nothing is applied; one that moves data is refused.
+	// A change that moves nothing is in place at once; one that moves data begins.
 	meta["tags"] = []string{"nvme"}
 	s.want(200, "POST", "/v2/UpdateClusterLayout", m{"roles": []m{meta}})
 	s.want(200, "POST", "/v2/ApplyClusterLayout", m{"version": 2})
 	s.want(200, "POST", "/v2/UpdateClusterLayout", m{"roles": []m{role("meta")}})
-	if a := s.want(501, "POST", "/v2/ApplyClusterLayout", m{"version": 3}); !strings.Contains(fmt.Sprint(a.json["message"]), "moving data") {
-		t.Errorf("%s", a.body)
-	}
 	if a := s.want(200, "POST", "/v2/RevertClusterLayout", nil); len(a.json["stagedRoleChanges"].([]any)) != 0 {
 		t.Errorf("%s", a.body)
 	}
-	if l, _, err := s.store.Layout(s.ctx()); err != nil || l.Version != 2 || l.Meta.Epoch != 1 {
+	s.want(200, "POST", "/v2/UpdateClusterLayout", m{"roles": []m{role("meta")}})
+	s.want(200, "POST", "/v2/ApplyClusterLayout", m{"version": 3})
+	if l, _, err := s.store.Layout(s.ctx()); err != nil || l.Version != 3 || !l.Meta.Joint() || l.Meta.Epoch != 2 || l.Blocks.Joint() || l.Change == nil {
 		t.Errorf("%+v %v", l, err)
+	}
+	s.want(200, "POST", "/v2/UpdateClusterLayout", m{"roles": []m{role("meta")}})
+	if a := s.want(409, "POST", "/v2/ApplyClusterLayout", m{"version": 4}); !strings.Contains(fmt.Sprint(a.json["message"]), "abort") {
+		t.Errorf("%s", a.body)
 	}
 }
 

@@ -22,8 +22,8 @@ const (
 	upFor = 5 * time.Second
 	// forgetAfter is when a silent node without a role is listed no more.
 	forgetAfter = 10 * time.Minute
-	// quickBarrier is how long the nodes last heard of are given before it is
-	// looked up which are there now.
+	// quickBarrier is how long the nodes last heard of are given at least
+	// before it is looked up which are there now.
 	quickBarrier = 250 * time.Millisecond
 )
 
@@ -35,6 +35,9 @@ type fleet struct {
 	mu   sync.Mutex
 	seen map[nodeKey]sighting // guarded by mu
 	last time.Time            // of the newest listing; guarded by mu
+	// slowest is how long the farthest node took to answer, less and less
+	// remembered; guarded by mu.
+	slowest time.Duration
 }
 
 // nodeKey tells the services apart that one process may announce under one id.
@@ -59,8 +62,9 @@ func (f *fleet) Run(ctx context.Context) error {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
-		// A failure shows as nodes not heard of.
-		_, _ = f.list(ctx)
+		// A failure shows as nodes not heard of. It listens to the end, or a
+		// node far away would never be heard of behind near ones.
+		_, _ = f.list(ctx, nodeapi.Window)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -70,8 +74,8 @@ func (f *fleet) Run(ctx context.Context) error {
 }
 
 // list asks who is there and remembers the answers.
-func (f *fleet) list(ctx context.Context) ([]nodeapi.Node, error) {
-	nodes, err := nodeapi.List(ctx, f.conn.NATS())
+func (f *fleet) list(ctx context.Context, silence time.Duration) ([]nodeapi.Node, error) {
+	nodes, slowest, err := nodeapi.List(ctx, f.conn.NATS(), silence)
 	if err != nil {
 		return nil, err
 	}
@@ -79,11 +83,19 @@ func (f *fleet) list(ctx context.Context) ([]nodeapi.Node, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.last = now
+	f.slowest = max(slowest, f.slowest*9/10)
 	for _, n := range nodes {
 		f.seen[nodeKey{n.Service, n.ID}] = sighting{n, now}
 	}
 	maps.DeleteFunc(f.seen, func(_ nodeKey, s sighting) bool { return now.Sub(s.at) > forgetAfter })
 	return nodes, nil
+}
+
+// silence is long enough for every node that answered of late.
+func (f *fleet) silence() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return max(nodeapi.Quiet, 2*f.slowest)
 }
 
 // heard returns the nodes heard of since t.
@@ -136,14 +148,14 @@ func (f *fleet) Barrier(ctx context.Context, rev control.Revision, certain bool)
 		return f.certainBarrier(ctx, rev)
 	}
 	if nodes, ok := f.newest(); ok {
-		quick, cancel := context.WithTimeout(ctx, quickBarrier)
+		quick, cancel := context.WithTimeout(ctx, max(quickBarrier, 2*f.silence()))
 		err := nodeapi.AwaitRevision(quick, f.conn, rev, nodes)
 		cancel()
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
 	}
-	nodes, err := f.list(ctx)
+	nodes, err := f.list(ctx, f.silence())
 	if err != nil {
 		return err
 	}
@@ -154,7 +166,7 @@ func (f *fleet) Barrier(ctx context.Context, rev control.Revision, certain bool)
 // have been silent for upFor.
 func (f *fleet) certainBarrier(ctx context.Context, rev control.Revision) error {
 	for {
-		if _, err := f.list(ctx); err != nil {
+		if _, err := f.list(ctx, f.silence()); err != nil {
 			return err
 		}
 		try, cancel := context.WithTimeout(ctx, time.Second)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"hangar/shared/control"
 	"hangar/shared/layout"
 	"hangar/shared/lifecycle"
 	"hangar/shared/metaapi"
@@ -24,11 +25,13 @@ type ProcessConfig struct {
 	DataDir string `env:"HANGAR_DATA_DIR" desc:"Folder for a copy of the control state, from which it can be restored; empty keeps none"`
 }
 
-// Birth is what a cluster gets when it is created and keeps for ever.
+// Birth is what a cluster gets when it is created. It keeps all of it for ever
+// but the consistency mode, which the control state holds from then on.
 type Birth struct {
-	Region            string `env:"HANGAR_REGION" envDefault:"hangar" desc:"S3 region of a new cluster"`
-	ReplicationFactor int    `env:"HANGAR_REPLICATION_FACTOR" envDefault:"3" desc:"Copies that a new cluster keeps of everything"`
-	PartitionBits     uint8  `env:"HANGAR_PARTITION_BITS" envDefault:"8" desc:"A new cluster has two to the power of this many partitions"`
+	Region            string              `env:"HANGAR_REGION" envDefault:"hangar" desc:"S3 region of a new cluster"`
+	ReplicationFactor int                 `env:"HANGAR_REPLICATION_FACTOR" envDefault:"3" desc:"Copies that a new cluster keeps of everything"`
+	Consistency       control.Consistency `env:"HANGAR_CONSISTENCY_MODE" envDefault:"consistent" desc:"Consistency of a new cluster: consistent, degraded (reads take the first answer) or dangerous (besides, writes wait for one replica only)"`
+	PartitionBits     uint8               `env:"HANGAR_PARTITION_BITS" envDefault:"8" desc:"A new cluster has two to the power of this many partitions"`
 }
 
 // Validate implements config.Validator.
@@ -40,6 +43,9 @@ func (c *ProcessConfig) Validate() error {
 		return fmt.Errorf("HANGAR_REPLICATION_FACTOR must be between 1 and %d", layout.MaxReplicationFactor)
 	case c.Birth.PartitionBits < 1 || c.Birth.PartitionBits > layout.MaxBits:
 		return fmt.Errorf("HANGAR_PARTITION_BITS must be between 1 and %d", layout.MaxBits)
+	}
+	if err := c.Birth.Consistency.Validate(); err != nil {
+		return fmt.Errorf("HANGAR_CONSISTENCY_MODE: %w", err)
 	}
 	return c.Admin.Validate()
 }
@@ -64,9 +70,9 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 		}
 		open, cancel := context.WithTimeout(ctx, openTimeout)
 		defer cancel()
-		clock := register.NewClock(register.NewNode(), time.Now)
+		clock := register.NewClock(register.NewNode(), p.Now)
 		s, err := New(open, c.Admin, Deps{
-			Conn: p.Conn, Mirror: p.Mirror, Registry: p.Telemetry.Registry, Log: p.Telemetry.Logger,
+			Conn: p.Conn, Mirror: p.Mirror, Registry: p.Telemetry.Registry, Log: p.Telemetry.Logger, Now: p.Now,
 			Rows: metaapi.NewClient(p.Conn, process.Rings{Mirror: p.Mirror}, clock, metaapi.Options{}),
 		})
 		if err != nil {
@@ -74,7 +80,7 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 		}
 		if _, err := s.Bootstrap(open, BootstrapInput{
 			Region: c.Birth.Region, ReplicationFactor: c.Birth.ReplicationFactor, PartitionBits: c.Birth.PartitionBits,
-			LeaveKeys: true,
+			Consistency: c.Birth.Consistency, LeaveKeys: true,
 		}); err != nil {
 			return err
 		}

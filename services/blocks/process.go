@@ -2,7 +2,6 @@ package blocks
 
 import (
 	"context"
-	"time"
 
 	"hangar/shared/lifecycle"
 	"hangar/shared/metaapi"
@@ -39,11 +38,11 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 		if err := p.AwaitControl(ctx); err != nil {
 			return err
 		}
-		clock := register.NewClock(register.NewNode(), time.Now)
+		clock := register.NewClock(register.NewNode(), p.Now)
 		rows := metaapi.NewClient(p.Conn, process.Rings{Mirror: p.Mirror}, clock, metaapi.Options{})
 		s, err := New(c.Blocks, Deps{
 			Server: p.Conn, Control: p.Mirror,
-			Verifier: record.NewVerifier(rows, time.Now), Telemetry: p.Telemetry,
+			Verifier: record.NewVerifier(rows, p.Now), Telemetry: p.Telemetry,
 		})
 		if err != nil {
 			return err

@@ -69,6 +69,8 @@ type Deps struct {
 	// Run is called.
 	View      func() *control.View
 	Telemetry *telemetry.Instance
+	// Now is the wall clock; nil means time.Now.
+	Now func() time.Time
 }
 
 // Gateway serves the S3 API.
@@ -105,7 +107,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	store := objects.New(g.deps.Rows, g.deps.Blocks, log, objects.Config{
 		InlineBytes: g.cfg.InlineBytes, BlockBytes: g.cfg.BlockBytes,
 		WriteMemory: g.cfg.WriteMemory, ReadMemory: g.cfg.ReadMemory,
-		MayWrite: g.mayWrite, Buckets: g.buckets,
+		MayWrite: g.mayWrite, Buckets: g.buckets, Now: g.deps.Now,
 	})
 	g.store.Store(store)
 	seen := newMetrics(g.deps.Telemetry.Registry)
@@ -116,7 +118,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		View:   func() access.Directory { return g.deps.View() },
 		Region: cluster.Region, Owner: cluster.ID, RootDomain: g.cfg.RootDomain,
 		Log: log, Tracer: g.deps.Telemetry.Tracers.Tracer("hangar/services/gateway"),
-		Observe: seen.observe,
+		Observe: seen.observe, Now: g.deps.Now,
 	})
 	server := httpd.New(httpd.Config{
 		MaxRequests: g.cfg.MaxRequests, StallTimeout: g.cfg.StallTimeout, Grace: g.cfg.Grace, TLS: conf,

@@ -145,7 +145,7 @@ func TestProcessJoinsTheCluster(t *testing.T) {
 	cfg.Process.Telemetry.OpsAddr = "" // an empty variable keeps the default
 	run(t, func(ctx context.Context) error { return RunProcess(ctx, cfg, "v1.2.3") })
 	for {
-		nodes, err := nodeapi.List(t.Context(), c.conn.NATS())
+		nodes, _, err := nodeapi.List(t.Context(), c.conn.NATS(), nodeapi.Quiet)
 		check(t, err)
 		if len(nodes) == 0 {
 			continue

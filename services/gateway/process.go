@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"strconv"
-	"time"
 
 	"hangar/shared/adminapi"
 	"hangar/shared/blockapi/blockrpc"
@@ -39,18 +38,19 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 			return err
 		}
 		rings := process.Rings{Mirror: p.Mirror}
-		blocks, err := blockrpc.NewClient(p.Conn, rings.Blocks, blockrpc.Options{})
+		blocks, err := blockrpc.NewClient(p.Conn, rings.Blocks, blockrpc.Options{WriteOne: rings.WriteOne})
 		if err != nil {
 			return err
 		}
 		g.Defer("block client", func(context.Context) error { blocks.Close(); return nil })
-		clock := register.NewClock(register.NewNode(), time.Now)
+		clock := register.NewClock(register.NewNode(), p.Now)
 		gw, err := New(c.Gateway, Deps{
-			Rows:      metaapi.NewClient(p.Conn, rings, clock, metaapi.Options{}),
+			Rows:      metaapi.NewClient(p.Conn, rings, clock, metaapi.Options{ReadOne: rings.ReadOne, WriteOne: rings.WriteOne}),
 			Blocks:    blocks,
 			Buckets:   adminapi.NewClient(p.Conn),
 			View:      p.Mirror.View,
 			Telemetry: p.Telemetry,
+			Now:       p.Now,
 		})
 		if err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"hangar/services/meta/internal/bodies"
 	"hangar/services/meta/internal/collector"
@@ -57,6 +58,9 @@ type Deps struct {
 	Server    rpc.Server
 	Control   Control
 	Telemetry *telemetry.Instance
+	// Now is the wall clock, by which delete markers grow old; nil means
+	// time.Now.
+	Now func() time.Time
 }
 
 // Service is a metadata node.
@@ -78,6 +82,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	node, err := Identify(cfg.Dir)
 	if err != nil {
 		return nil, err
+	}
+	if deps.Now == nil {
+		deps.Now = time.Now
 	}
 	return &Service{
 		cfg: cfg, deps: deps, node: node, rows: filepath.Join(cfg.Dir, rowsDir), ready: make(chan struct{}),
@@ -108,7 +115,7 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		g.Go("committer", writer.Run)
 		g.Defer("rows", func(context.Context) error { rows.Close(); return nil })
-		old := &collector.Collector{Table: rows, Self: s.node, Ring: s.ring, Grace: s.cfg.Grace, Log: s.log}
+		old := &collector.Collector{Table: rows, Self: s.node, Ring: s.ring, Grace: s.cfg.Grace, Now: s.deps.Now, Log: s.log}
 		g.Go("collector", old.Run)
 		g.Go("bodies", large.Run)
 		g.Go("journal", store.Run)

@@ -2,6 +2,7 @@ package standalone
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -66,6 +67,31 @@ type brokerConfig struct {
 	TLSCert string `env:"HANGAR_NATS_CERT" desc:"File with the server's certificate; turns on TLS"`
 	TLSKey  string `env:"HANGAR_NATS_KEY" desc:"File with the key of that certificate"`
 	TLSCA   string `env:"HANGAR_NATS_CA" desc:"File with certificates: clients must present one signed by these"`
+
+	Name    string   `env:"HANGAR_NATS_NAME" desc:"Name of this server among those of its cluster; it must stay the same"`
+	Cluster string   `env:"HANGAR_NATS_CLUSTER" envDefault:"hangar" desc:"Name of the cluster of NATS servers, the same on all of them"`
+	Listen  string   `env:"HANGAR_NATS_CLUSTER_LISTEN" desc:"Address that the other NATS servers connect to; empty: this server is alone"`
+	Routes  []string `env:"HANGAR_NATS_ROUTES" desc:"Addresses of the other NATS servers' HANGAR_NATS_CLUSTER_LISTEN, comma separated"`
+	Secret  string   `env:"HANGAR_NATS_CLUSTER_SECRET" file:"true" desc:"Secret that the NATS servers show each other. What they send is not encrypted"`
+}
+
+// Validate implements config.Validator.
+func (c *brokerConfig) Validate() error {
+	switch {
+	case c.Listen == "" && (len(c.Routes) > 0 || c.Secret != ""):
+		return errors.New("HANGAR_NATS_ROUTES and HANGAR_NATS_CLUSTER_SECRET need HANGAR_NATS_CLUSTER_LISTEN")
+	case c.Listen != "" && (c.Name == "" || c.Cluster == ""):
+		return errors.New("HANGAR_NATS_CLUSTER_LISTEN needs HANGAR_NATS_NAME and HANGAR_NATS_CLUSTER")
+	}
+	return nil
+}
+
+func (c *brokerConfig) options(dir, listen string) natsd.Options {
+	o := natsd.Options{Dir: dir, Listen: listen, Name: c.Name, Token: c.Token, TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSCA: c.TLSCA}
+	if c.Listen != "" {
+		o.Cluster = &natsd.Cluster{Name: c.Cluster, Listen: c.Listen, Routes: c.Routes, Secret: c.Secret}
+	}
+	return o
 }
 
 func (c commands) NATS(ctx context.Context, dir, listen string) error {
@@ -73,7 +99,7 @@ func (c commands) NATS(ctx context.Context, dir, listen string) error {
 	if err := config.Parse(&cfg, os.Environ(), elsewhere...); err != nil {
 		return err
 	}
-	s, err := natsd.Start(natsd.Options{Dir: dir, Listen: listen, Token: cfg.Token, TLSCert: cfg.TLSCert, TLSKey: cfg.TLSKey, TLSCA: cfg.TLSCA})
+	s, err := natsd.Start(cfg.options(dir, listen))
 	if err != nil {
 		return err
 	}

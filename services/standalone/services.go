@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"time"
 
 	"hangar/services/admin"
 	"hangar/services/blocks"
@@ -49,7 +48,10 @@ func (s *server) services(ctx context.Context) (admin.Bootstrapped, error) {
 	if err != nil {
 		return made, err
 	}
-	clock := register.NewClock(register.NewNode(), time.Now)
+	if s.now, err = process.Clock(s.t.Logger); err != nil {
+		return made, err
+	}
+	clock := register.NewClock(register.NewNode(), s.now)
 	rings := process.Rings{Mirror: s.mirror}
 	rows := metaapi.NewClient(n.gateway, rings, clock, metaapi.Options{Near: metaNode})
 	adm, made, err := s.admin(ctx, n, rows)
@@ -59,7 +61,10 @@ func (s *server) services(ctx context.Context) (admin.Bootstrapped, error) {
 	if err := s.storage(n, rows); err != nil {
 		return made, err
 	}
-	if err := s.gateway(n, rows, rings, adm); err != nil {
+	// Only the gateway trades consistency: what decides over bodies and buckets
+	// does not.
+	loose := metaapi.NewClient(n.gateway, rings, clock, metaapi.Options{Near: metaNode, ReadOne: rings.ReadOne, WriteOne: rings.WriteOne})
+	if err := s.gateway(n, loose, rings, adm); err != nil {
 		return made, err
 	}
 	id := identity("admin", s.c, n.admin, "")
@@ -75,7 +80,7 @@ func (s *server) admin(ctx context.Context, n conns, rows metaapi.Rows) (*admin.
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	adm, err := admin.New(ctx, s.c.Admin, admin.Deps{
-		Conn: n.admin, Mirror: s.mirror, Rows: rows, Registry: s.t.Registry, Health: s.t.Health, Log: s.t.Logger,
+		Conn: n.admin, Mirror: s.mirror, Rows: rows, Registry: s.t.Registry, Health: s.t.Health, Log: s.t.Logger, Now: s.now,
 	})
 	if err != nil {
 		return nil, admin.Bootstrapped{}, err
@@ -88,7 +93,7 @@ func (s *server) admin(ctx context.Context, n conns, rows metaapi.Rows) (*admin.
 		return control.Role{Node: node, Service: service, Zone: s.c.Zone, CapacityBytes: disk.TotalBytes}
 	}
 	made, err := adm.Bootstrap(ctx, admin.BootstrapInput{
-		Region: s.c.Region, ReplicationFactor: 1,
+		Region: s.c.Region, ReplicationFactor: 1, Consistency: s.c.Consistency,
 		Roles:     []control.Role{role(n.meta.Node(), "meta"), role(n.blocks.Node(), "blocks")},
 		AccessKey: s.c.AccessKey, SecretKey: s.c.SecretKey, Bucket: s.c.Bucket,
 	})
@@ -97,7 +102,7 @@ func (s *server) admin(ctx context.Context, n conns, rows metaapi.Rows) (*admin.
 
 // storage starts the nodes that keep data.
 func (s *server) storage(n conns, rows metaapi.Rows) error {
-	m, err := meta.New(s.c.Meta, meta.Deps{Server: n.meta, Control: s.mirror, Telemetry: s.t})
+	m, err := meta.New(s.c.Meta, meta.Deps{Server: n.meta, Control: s.mirror, Telemetry: s.t, Now: s.now})
 	if err != nil {
 		return err
 	}
@@ -105,7 +110,7 @@ func (s *server) storage(n conns, rows metaapi.Rows) error {
 		return err
 	}
 	b, err := blocks.New(s.c.Blocks, blocks.Deps{
-		Server: n.blocks, Control: s.mirror, Verifier: record.NewVerifier(rows, time.Now), Telemetry: s.t, Buffers: s.buffers,
+		Server: n.blocks, Control: s.mirror, Verifier: record.NewVerifier(rows, s.now), Telemetry: s.t, Buffers: s.buffers,
 	})
 	if err != nil {
 		return err
@@ -125,13 +130,13 @@ func (s *server) storage(n conns, rows metaapi.Rows) error {
 }
 
 func (s *server) gateway(n conns, rows metaapi.Rows, rings process.Rings, adm *admin.Service) error {
-	content, err := blockrpc.NewClient(n.gateway, rings.Blocks, blockrpc.Options{Buffers: s.buffers})
+	content, err := blockrpc.NewClient(n.gateway, rings.Blocks, blockrpc.Options{Buffers: s.buffers, WriteOne: rings.WriteOne})
 	if err != nil {
 		return err
 	}
 	s.g.Defer("block client", func(context.Context) error { content.Close(); return nil })
 	gw, err := gateway.New(s.c.Gateway, gateway.Deps{
-		Rows: rows, Blocks: content, Buckets: adm.Buckets(), View: s.mirror.View, Telemetry: s.t,
+		Rows: rows, Blocks: content, Buckets: adm.Buckets(), View: s.mirror.View, Telemetry: s.t, Now: s.now,
 	})
 	if err != nil {
 		return err

@@ -40,13 +40,14 @@ type Config struct {
 	Meta    meta.Config
 	Blocks  blocks.Config
 
-	Region     string `env:"HANGAR_REGION" envDefault:"hangar" desc:"S3 region of a new cluster"`
-	Zone       string `env:"HANGAR_ZONE" envDefault:"local" desc:"Name of the one zone of a new cluster"`
-	AccessKey  string `env:"HANGAR_DEFAULT_ACCESS_KEY" desc:"Access key to create if it is not there; empty: one is made up at the first start"`
-	SecretKey  string `env:"HANGAR_DEFAULT_SECRET_KEY" file:"true" desc:"Secret key of that access key"`
-	Bucket     string `env:"HANGAR_DEFAULT_BUCKET" desc:"Bucket to create if it is not there"`
-	NATSListen string `env:"HANGAR_NATS_LISTEN" desc:"Address on which the built-in NATS server takes connections; empty: none"`
-	NATSToken  string `env:"HANGAR_NATS_TOKEN" file:"true" desc:"Token that these connections must present; needed with HANGAR_NATS_LISTEN"`
+	Region      string              `env:"HANGAR_REGION" envDefault:"hangar" desc:"S3 region of a new cluster"`
+	Consistency control.Consistency `env:"HANGAR_CONSISTENCY_MODE" envDefault:"consistent" desc:"Consistency of a new cluster: consistent, degraded (reads take the first answer) or dangerous (besides, writes wait for one replica only)"`
+	Zone        string              `env:"HANGAR_ZONE" envDefault:"local" desc:"Name of the one zone of a new cluster"`
+	AccessKey   string              `env:"HANGAR_DEFAULT_ACCESS_KEY" desc:"Access key to create if it is not there; empty: one is made up at the first start"`
+	SecretKey   string              `env:"HANGAR_DEFAULT_SECRET_KEY" file:"true" desc:"Secret key of that access key"`
+	Bucket      string              `env:"HANGAR_DEFAULT_BUCKET" desc:"Bucket to create if it is not there"`
+	NATSListen  string              `env:"HANGAR_NATS_LISTEN" desc:"Address on which the built-in NATS server takes connections; empty: none"`
+	NATSToken   string              `env:"HANGAR_NATS_TOKEN" file:"true" desc:"Token that these connections must present; needed with HANGAR_NATS_LISTEN"`
 
 	LogLevel  string `env:"HANGAR_LOG_LEVEL" envDefault:"WARN" desc:"Least level that is logged: DEBUG, INFO, WARN or ERROR"`
 	LogFormat string `env:"HANGAR_LOG_FORMAT" envDefault:"text" desc:"Format of the log: text or json"`
@@ -101,6 +102,9 @@ func (c *Config) prepare(ctx context.Context) error {
 		return errors.New("HANGAR_DEFAULT_ACCESS_KEY and HANGAR_DEFAULT_SECRET_KEY go together: set both or none")
 	case c.NATSListen != "" && c.NATSToken == "":
 		return errors.New("HANGAR_NATS_LISTEN opens the cluster's inside to the network: set HANGAR_NATS_TOKEN too")
+	}
+	if err := c.Consistency.Validate(); err != nil {
+		return fmt.Errorf("HANGAR_CONSISTENCY_MODE: %w", err)
 	}
 	for _, a := range []struct{ name, addr string }{{"HANGAR_S3_ADDR", c.Gateway.S3Addr}, {"HANGAR_ADMIN_ADDR", c.Admin.Addr}} {
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", a.addr)
@@ -159,6 +163,7 @@ type server struct {
 	broker *natsd.Server
 	lane   *rpc.Lane
 	mirror *control.Mirror
+	now    func() time.Time // the wall clock
 	// buffers is the memory that block client and block service share.
 	buffers *blockcodec.Buffers
 }

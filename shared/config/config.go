@@ -30,6 +30,10 @@ const Prefix = "HANGAR_"
 
 const fileSuffix = "_FILE"
 
+// testPrefix begins variables that tests and what they look at share. They are
+// no settings, and are not checked.
+const testPrefix = Prefix + "TEST_"
+
 // Field describes one setting.
 type Field struct {
 	// Name of the variable.
@@ -55,7 +59,7 @@ func Parse(cfg any, environ []string, others ...string) error {
 	fields := Fields(cfg)
 	vars := make(map[string]string)
 	for _, e := range environ {
-		if name, value, ok := strings.Cut(e, "="); ok && strings.HasPrefix(name, Prefix) {
+		if name, value, ok := strings.Cut(e, "="); ok && strings.HasPrefix(name, Prefix) && !strings.HasPrefix(name, testPrefix) {
 			vars[name] = value
 		}
 	}
@@ -75,7 +79,8 @@ func Parse(cfg any, environ []string, others ...string) error {
 }
 
 // Select returns the part of environ that a program with the settings cfg may
-// be given: what cfg reads, and every variable without our prefix.
+// be given: what cfg reads, every variable without our prefix, and those of
+// tests.
 func Select(environ []string, cfg any) (out []string) {
 	known := map[string]bool{}
 	for _, f := range Fields(cfg) {
@@ -83,7 +88,7 @@ func Select(environ []string, cfg any) (out []string) {
 		known[f.Name+fileSuffix] = f.Secret
 	}
 	for _, e := range environ {
-		if name, _, _ := strings.Cut(e, "="); known[name] || !strings.HasPrefix(name, Prefix) {
+		if name, _, _ := strings.Cut(e, "="); known[name] || !strings.HasPrefix(name, Prefix) || strings.HasPrefix(name, testPrefix) {
 			out = append(out, e)
 		}
 	}

@@ -131,8 +131,17 @@ func TestSelectHandsOnWhatIsRead(t *testing.T) {
 		Addr  string `env:"HANGAR_ADDR"`
 		Token string `env:"HANGAR_TOKEN" file:"true"`
 	}
-	got := config.Select([]string{"PATH=/bin", "HANGAR_ADDR=a", "HANGAR_ADDR_FILE=f", "HANGAR_TOKEN_FILE=t", "HANGAR_OTHER=o"}, settings{})
-	if want := "[PATH=/bin HANGAR_ADDR=a HANGAR_TOKEN_FILE=t]"; fmt.Sprint(got) != want {
+	got := config.Select([]string{"PATH=/bin", "HANGAR_ADDR=a", "HANGAR_ADDR_FILE=f", "HANGAR_TOKEN_FILE=t", "HANGAR_OTHER=o", "HANGAR_TEST_X=x"}, settings{})
+	if want := "[PATH=/bin HANGAR_ADDR=a HANGAR_TOKEN_FILE=t HANGAR_TEST_X=x]"; fmt.Sprint(got) != want {
 		t.Errorf("got %v, want %s", got, want)
+	}
+}
+
+func TestVariablesOfTestsAreNoSettings(t *testing.T) {
+	var cfg struct {
+		Addr string `env:"HANGAR_ADDR"`
+	}
+	if err := config.Parse(&cfg, []string{"HANGAR_ADDR=a", "HANGAR_TEST_REQUIRE_NETNS=1"}); err != nil || cfg.Addr != "a" {
+		t.Errorf("got %+v, %v", cfg, err)
 	}
 }

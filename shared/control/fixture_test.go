@@ -18,6 +18,8 @@ type broker struct {
 	dir string
 	srv *natsd.Server
 	url string
+	// stores that together made, one for each of its processes.
+	stores []*Store
 }
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))

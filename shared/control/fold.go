@@ -26,6 +26,8 @@ type state struct {
 	cluster Cluster
 	layout  *Layout
 	staged  *StagedLayout
+	history *History
+	lease   *Lease
 	keys    tracked[string, Key]
 	buckets tracked[object.BucketID, Bucket] // with deleted ones
 	aliases map[string]object.BucketID
@@ -92,6 +94,10 @@ func (s *state) fold(key string, value []byte, marker bool) (err error) {
 		s.layout, err = decodeUnless[Layout](marker, value)
 	case keyStaged:
 		s.staged, err = decodeUnless[StagedLayout](marker, value)
+	case keyHistory:
+		s.history, err = decodeUnless[History](marker, value)
+	case keyLease:
+		s.lease, err = decodeUnless[Lease](marker, value)
 	case "key":
 		k, err := decodeUnless[Key](marker, value)
 		if k != nil && (k.ID != name || k.Secret == "") {
@@ -140,6 +146,7 @@ func decodeUnless[T any](marker bool, value []byte) (*T, error) {
 func (s *state) snapshot(old *View) *View {
 	v := &View{
 		Revision: s.revision, Cluster: s.cluster, Layout: s.layout, Staged: s.staged,
+		History: s.history, Lease: s.lease,
 		keys: old.keys, tokens: old.tokens, aliases: old.aliases,
 		buckets: old.buckets, deleted: old.deleted,
 	}

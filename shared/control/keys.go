@@ -41,6 +41,9 @@ func (s *Store) CreateCluster(ctx context.Context, c Cluster) (Cluster, Revision
 	if c.ID == "" || c.Region == "" || c.ReplicationFactor < 1 || c.PartitionBits < 1 {
 		return Cluster{}, 0, fault.New(fault.Invalid, "a cluster needs an id, a region, a replication factor and partition bits")
 	}
+	if err := c.Consistency.Validate(); err != nil {
+		return Cluster{}, 0, err
+	}
 	for {
 		rev, err := create(ctx, s, keyCluster, &c)
 		if err == nil || !fault.Is(err, fault.AlreadyExists) {
@@ -51,6 +54,19 @@ func (s *Store) CreateCluster(ctx context.Context, c Cluster) (Cluster, Revision
 			return valueOf(have), rev, err
 		}
 	}
+}
+
+// SetConsistency changes the cluster's consistency mode. Each process follows
+// it from its next operation after its mirror has the revision returned.
+func (s *Store) SetConsistency(ctx context.Context, mode Consistency) (Revision, error) {
+	if err := mode.Validate(); err != nil {
+		return 0, err
+	}
+	_, rev, err := modify(ctx, s, keyCluster, fault.New(fault.NotFound, "there is no cluster yet"), func(c *Cluster) error {
+		c.Consistency = mode
+		return nil
+	})
+	return rev, err
 }
 
 func valueOf[T any](p *T) (v T) {

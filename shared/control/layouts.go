@@ -1,9 +1,14 @@
 package control
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"hangar/shared/fault"
+	"hangar/shared/layout"
+	"hangar/shared/object"
+	"hangar/shared/register"
 )
 
 // Layout reads the layout for a decision; nil when none was ever applied.
@@ -18,22 +23,8 @@ func (s *Store) Staged(ctx context.Context) (*StagedLayout, Revision, error) {
 
 // StageLayout applies change to the staged changes, which may be empty.
 func (s *Store) StageLayout(ctx context.Context, change func(*StagedLayout) error) (Revision, error) {
-	for try := 0; ; try++ {
-		staged, rev, err := s.Staged(ctx)
-		if err != nil {
-			return 0, err
-		}
-		if staged == nil {
-			staged = &StagedLayout{}
-		}
-		if err := change(staged); err != nil {
-			return 0, err
-		}
-		next, err := s.put(ctx, keyStaged, staged, rev)
-		if !fault.Is(err, fault.Conflict) || try == casAttempts {
-			return next, err
-		}
-	}
+	_, rev, err := upsert(ctx, s, keyStaged, change)
+	return rev, err
 }
 
 // RevertLayout drops the staged changes.
@@ -62,4 +53,47 @@ func (s *Store) ApplyLayout(ctx context.Context, next Layout, expect, staged Rev
 	default:
 		return rev, err
 	}
+}
+
+// TakeMetaLows writes down the low marks gathered for a joint epoch of the
+// rows' ring; one for each partition. Nothing changes when that epoch has
+// them, or is over.
+func (s *Store) TakeMetaLows(ctx context.Context, epoch uint64, lows map[layout.Partition]register.Tag) (*Layout, Revision, error) {
+	return s.modifyLayout(ctx, func(l *Layout) error { return l.takeLows(epoch, lows) })
+}
+
+// EndRing ends the change of a service's ring that is joint in epoch, and with
+// the last ring the change. The caller knows that everything is in place.
+// Nothing changes when that epoch is over.
+func (s *Store) EndRing(ctx context.Context, service string, epoch uint64) (*Layout, Revision, error) {
+	return s.modifyLayout(ctx, func(l *Layout) error { return l.endRing(service, epoch) })
+}
+
+// AbortChange takes the layout version back that is under way. Conflict when
+// none is, or another.
+func (s *Store) AbortChange(ctx context.Context, version uint64) (*Layout, Revision, error) {
+	return s.modifyLayout(ctx, func(l *Layout) error { return l.abort(version) })
+}
+
+// SkipNodes declares nodes dead for the change under way, see Change.Skip.
+// check, unless nil, may refuse on the layout as it would be. Conflict when
+// that version is not under way.
+func (s *Store) SkipNodes(ctx context.Context, version uint64, nodes []object.NodeID, check func(*Layout) error) (*Layout, Revision, error) {
+	return s.modifyLayout(ctx, func(l *Layout) error {
+		if err := l.skip(version, nodes); err != nil || check == nil {
+			return err
+		}
+		return check(l)
+	})
+}
+
+func (s *Store) modifyLayout(ctx context.Context, change func(*Layout) error) (*Layout, Revision, error) {
+	return modify(ctx, s, keyLayout, fault.New(fault.Conflict, "there is no layout yet"), change)
+}
+
+// sortRoles puts roles into their canonical order.
+func sortRoles(roles []Role) {
+	slices.SortFunc(roles, func(a, b Role) int {
+		return cmp.Or(cmp.Compare(a.Service, b.Service), slices.Compare(a.Node[:], b.Node[:]))
+	})
 }

@@ -32,6 +32,8 @@ const (
 	keyCluster = "cluster"
 	keyLayout  = "layout"
 	keyStaged  = "layout-staged"
+	keyHistory = "layout-history"
+	keyLease   = "leader"
 	prefixKey  = "key."
 	prefixBkt  = "bucket."
 	prefixName = "alias."

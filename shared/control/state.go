@@ -8,6 +8,7 @@ package control
 import (
 	"time"
 
+	"hangar/shared/fault"
 	"hangar/shared/layout"
 	"hangar/shared/object"
 	"hangar/shared/register"
@@ -17,7 +18,7 @@ import (
 // record. A mirror at revision r has applied every change up to r.
 type Revision = uint64
 
-// Cluster is what is fixed when a cluster is born.
+// Cluster is what a cluster is born with. Only Consistency may change later.
 type Cluster struct {
 	ID                string    `json:"id"`
 	Region            string    `json:"region"`
@@ -42,6 +43,21 @@ const (
 	// that a loss of that replica loses the write.
 	Dangerous Consistency = "dangerous"
 )
+
+// Validate refuses what is none of the modes. Errors: Invalid.
+func (c Consistency) Validate() error {
+	switch c {
+	case "", Consistent, Degraded, Dangerous:
+		return nil
+	}
+	return fault.New(fault.Invalid, "consistency mode %q is none of %s, %s, %s", string(c), Consistent, Degraded, Dangerous)
+}
+
+// ReadsOne reports whether a read takes the first answer.
+func (c Consistency) ReadsOne() bool { return c == Degraded || c == Dangerous }
+
+// WritesOne reports whether a write is acknowledged when one replica has it.
+func (c Consistency) WritesOne() bool { return c == Dangerous }
 
 // Permission is what a key may do with a bucket.
 type Permission struct {
@@ -139,6 +155,9 @@ type Layout struct {
 	// Change describes the change that is under way, nil when both rings are at
 	// rest.
 	Change *Change `json:"change,omitempty"`
+	// AbortedVersion is the last version that was taken back before it was in
+	// place; 0 when none was.
+	AbortedVersion uint64 `json:"abortedVersion,omitempty"`
 }
 
 // Change is a layout change under way: at least one ring is joint.

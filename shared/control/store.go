@@ -307,6 +307,32 @@ func modify[T any](ctx context.Context, s *Store, key string, missing error, cha
 	}
 }
 
+// upsert is modify for a record that counts as its zero value while there is
+// none.
+func upsert[T any](ctx context.Context, s *Store, key string, change func(*T) error) (*T, Revision, error) {
+	for try := 0; ; try++ {
+		v, rev, err := load[T](ctx, s, key)
+		if err != nil {
+			return nil, 0, err
+		}
+		if v == nil {
+			v = new(T)
+		}
+		if err := change(v); errors.Is(err, errUnchanged) {
+			return v, rev, nil
+		} else if err != nil {
+			return nil, 0, err
+		}
+		next, err := s.put(ctx, key, v, rev)
+		if !fault.Is(err, fault.Conflict) || try == casAttempts {
+			return v, next, err
+		}
+		if err := pause(ctx, 5*time.Millisecond); err != nil {
+			return nil, 0, unavailable(err)
+		}
+	}
+}
+
 // Sync returns a view that holds every change completed before the call.
 func (s *Store) Sync(ctx context.Context, m *Mirror) (*View, error) {
 	ctx, cancel := withDeadline(ctx)

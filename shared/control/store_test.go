@@ -264,6 +264,41 @@ func TestClusterIsBornOnce(t *testing.T) {
 	}
 }
 
+func TestConsistencyChanges(t *testing.T) {
+	b := startBroker(t)
+	s, m := b.store(), b.mirror(MirrorOptions{})
+	if _, err := s.SetConsistency(ctx(t), Degraded); !fault.Is(err, fault.NotFound) {
+		t.Errorf("before the cluster's birth: %v", err)
+	}
+	born := Cluster{ID: "one", Region: "hangar", ReplicationFactor: 3, PartitionBits: 8}
+	born.Consistency = "sloppy"
+	if _, _, err := s.CreateCluster(ctx(t), born); !fault.Is(err, fault.Invalid) {
+		t.Errorf("born with an unknown mode: %v", err)
+	}
+	born.Consistency = ""
+	if _, _, err := s.CreateCluster(ctx(t), born); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		mode                Consistency
+		readsOne, writesOne bool
+	}{{Degraded, true, false}, {Dangerous, true, true}, {Consistent, false, false}} {
+		if _, err := s.SetConsistency(ctx(t), test.mode); err != nil {
+			t.Fatal(err)
+		}
+		c := b.sync(s, m).Cluster
+		if c.Consistency != test.mode || c.Consistency.ReadsOne() != test.readsOne || c.Consistency.WritesOne() != test.writesOne {
+			t.Errorf("%s: %+v", test.mode, c)
+		}
+		if c.Consistency = ""; c != born {
+			t.Errorf("more changed than the mode: %+v", c)
+		}
+	}
+	if _, err := s.SetConsistency(ctx(t), "sloppy"); !fault.Is(err, fault.Invalid) {
+		t.Errorf("an unknown mode: %v", err)
+	}
+}
+
 func TestTokens(t *testing.T) {
 	b := startBroker(t)
 	s, m := b.store(), b.mirror(MirrorOptions{})

@@ -15,9 +15,11 @@ type View struct {
 	Revision Revision
 	// Cluster is zero before the cluster was created.
 	Cluster Cluster
-	// Layout and Staged are nil when there is none.
-	Layout *Layout
-	Staged *StagedLayout
+	// Layout, Staged, History and Lease are nil when there is none.
+	Layout  *Layout
+	Staged  *StagedLayout
+	History *History
+	Lease   *Lease
 
 	keys    map[string]*Key
 	buckets map[object.BucketID]*Bucket // without deleted ones

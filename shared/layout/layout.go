@@ -106,6 +106,27 @@ func (r *Ring) Gains(p Partition) (nodes []object.NodeID) {
 	return nodes
 }
 
+// Changes reports whether p has other members in the next assignment.
+func (r *Ring) Changes(p Partition) bool {
+	if !r.Joint() {
+		return false
+	}
+	return len(r.Assign[p]) != len(r.Next[p]) || len(r.Gains(p)) > 0
+}
+
+// Moves counts the partitions that change hands.
+func (r *Ring) Moves() (partitions int) {
+	if !r.Joint() {
+		return 0
+	}
+	for p := range r.Assign {
+		if r.Changes(Partition(p)) {
+			partitions++
+		}
+	}
+	return partitions
+}
+
 // Begin returns the joint ring, one epoch later, that leads from r to the
 // assignment a. Partitions keep the order of the members they keep.
 func (r *Ring) Begin(a Assignment) *Ring {

@@ -31,16 +31,26 @@ type Options struct {
 	Near object.NodeID
 	// Timing of the protocol; register.DefaultTiming when zero.
 	Timing register.Timing
+	// ReadOne and WriteOne are asked at each operation whether it does with one
+	// replica's word: see register.Config, and Client. Nil says no.
+	ReadOne, WriteOne func() bool
 }
 
 // Client implements Rows: it runs the protocol of package register over rpc.
 // Safe for concurrent use.
+//
+// While Options.ReadOne says so, Get takes one replica's answer and Scan one of
+// each partition: they may miss writes, also the caller's own. While WriteOne
+// says so, Put is durable at one replica of each set when it returns. Update
+// always waits for quorums.
 type Client struct {
 	caller rpc.Caller
 	rings  Rings
 	clock  *register.Clock
 	near   object.NodeID
 	timing register.Timing
+	// readOne and writeOne are those of the Options.
+	readOne, writeOne func() bool
 
 	placed  atomic.Pointer[placement]
 	shunned sync.Map // object.NodeID → time.Time until which
@@ -54,7 +64,13 @@ func NewClient(caller rpc.Caller, rings Rings, clock *register.Clock, o Options)
 	if o.Timing == (register.Timing{}) {
 		o.Timing = register.DefaultTiming()
 	}
-	return &Client{caller: caller, rings: rings, clock: clock, near: o.Near, timing: o.Timing}
+	c := &Client{caller: caller, rings: rings, clock: clock, near: o.Near, timing: o.Timing, readOne: o.ReadOne, writeOne: o.WriteOne}
+	for _, one := range []*func() bool{&c.readOne, &c.writeOne} {
+		if *one == nil {
+			*one = func() bool { return false }
+		}
+	}
+	return c
 }
 
 // Get implements Rows.
@@ -82,6 +98,26 @@ func (c *Client) Update(ctx context.Context, key RowKey, decide Update) (Written
 func (c *Client) Recommit(ctx context.Context, key RowKey) error {
 	_, err := c.run(ctx, &key, register.NewRecommit(c.clock, c.timing))
 	return err
+}
+
+// Repaired says what a Repair found.
+type Repaired struct {
+	// Tag of the row, zero when nobody ever wrote it.
+	Tag register.Tag
+	// Holders of the partition's Members hold the row under Tag now.
+	Holders, Members int
+	// Carried says that the repair wrote the row to some of them.
+	Carried bool
+}
+
+// Repair brings a row, whatever it is, to every member that answers: see
+// register.NewRepair. It waits for quorums whatever the Options say. Errors are
+// those of Get; what was carried stays then, and is right.
+func (c *Client) Repair(ctx context.Context, key RowKey) (Repaired, error) {
+	res, err := c.run(ctx, &key, register.NewRepair(c.clock, c.timing))
+	return Repaired{
+		Tag: res.Row.Tag, Holders: res.Holders, Members: c.place().slot(&key).config.Members, Carried: res.Carried,
+	}, err
 }
 
 // place returns what follows from the ring in force. It never goes back to an
@@ -159,6 +195,7 @@ func (o *operation) locate() register.Config {
 	o.slot = o.place().slot(o.key)
 	cfg := o.slot.config
 	cfg.Near = o.pickNear(o.slot.target.Nodes)
+	cfg.ReadOne, cfg.WriteOne = o.readOne(), o.writeOne()
 	return cfg
 }
 

@@ -34,11 +34,12 @@ func nodeTarget(op string, n object.NodeID) rpc.Target {
 	return rpc.Target{Subject: rpc.NodeSubject(service, op, n), Nodes: []object.NodeID{n}}
 }
 
-// askNodes calls f with nodes that cover the partitions that parts names, with
+// askNodes calls f with nodes that cover the partitions that parts names (see
+// need for one), with
 // others in place of those that f lost and in the ring of a newer epoch when f
 // met one, until f succeeds, fails otherwise, or time is up.
 func (c *Client) askNodes(ctx context.Context, parts func(*placement) []layout.Partition,
-	f func(context.Context, *placement, []object.NodeID) error,
+	one bool, f func(context.Context, *placement, []object.NodeID) error,
 ) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
@@ -60,7 +61,7 @@ func (c *Client) askNodes(ctx context.Context, parts func(*placement) []layout.P
 			c.awaitRing(ctx, p.epoch()+1)
 			continue
 		}
-		nodes, err := c.covering(p, parts(p), lost)
+		nodes, err := c.covering(p, parts(p), lost, one)
 		if err != nil {
 			if k := fault.KindOf(last); last != nil && failure(last) == register.Refusing {
 				return fault.Wrap(k, last, "too few metadata nodes are willing")
@@ -98,18 +99,18 @@ func (c *Client) awaitRing(ctx context.Context, epoch uint64) {
 
 // covering chooses whom to ask about parts, without the lost, and without the
 // shunned if that is possible.
-func (c *Client) covering(p *placement, parts []layout.Partition, lost map[object.NodeID]bool) ([]object.NodeID, error) {
+func (c *Client) covering(p *placement, parts []layout.Partition, lost map[object.NodeID]bool, one bool) ([]object.NodeID, error) {
 	down := c.down()
 	if len(down) == 0 && len(lost) == 0 && len(parts) == len(p.slots) {
-		return p.cover()
+		return p.cover[index(one)]()
 	}
 	for n := range lost {
 		down[n] = true
 	}
-	if nodes, err := cover(p.ring, parts, c.near, down); err == nil {
+	if nodes, err := coverFor(p.ring, parts, c.near, down, one); err == nil {
 		return nodes, nil
 	}
-	return cover(p.ring, parts, c.near, lost)
+	return coverFor(p.ring, parts, c.near, lost, one)
 }
 
 // all is every partition of the ring.
@@ -121,15 +122,42 @@ func (p *placement) all() []layout.Partition {
 	return parts
 }
 
+// index picks the choice for listings of one replica, or of a quorum.
+func index(one bool) int {
+	if one {
+		return 1
+	}
+	return 0
+}
+
+// need is how many members of the i-th set of a partition are asked: a
+// majority of each or, for a listing that may be old, one of the first, which
+// no change is still filling.
+func need(i int, set layout.ReplicaSet, one bool) int {
+	switch {
+	case !one:
+		return set.Majority()
+	case i == 0:
+		return 1
+	default:
+		return 0
+	}
+}
+
 // cover chooses few nodes, without those that are down, that hold a majority
 // of each replica set of each of parts. near comes first if it helps.
 func cover(ring *layout.Ring, parts []layout.Partition, near object.NodeID, down map[object.NodeID]bool) ([]object.NodeID, error) {
+	return coverFor(ring, parts, near, down, false)
+}
+
+// coverFor is cover with as many members of each of parts as need says.
+func coverFor(ring *layout.Ring, parts []layout.Partition, near object.NodeID, down map[object.NodeID]bool, one bool) ([]object.NodeID, error) {
 	var sets []layout.ReplicaSet
 	var missing []int
 	for _, part := range parts {
-		for _, set := range ring.Sets(part) {
+		for i, set := range ring.Sets(part) {
 			sets = append(sets, set)
-			missing = append(missing, set.Majority())
+			missing = append(missing, need(i, set, one))
 		}
 	}
 	var chosen []object.NodeID

@@ -42,6 +42,11 @@ type Replica interface {
 	// Counters returns what the node's rows of a table and bucket add up to,
 	// for each partition the node holds.
 	Counters(ctx context.Context, t Table, b object.BucketID) (PartitionCounters, error)
+	// Inventory lists the rows this node holds in some slices, delete markers
+	// and rows that were only promised included: for copies and repair. It is
+	// Unavailable when the node does not serve the partition of each slice in
+	// the request's epoch. It may be late by what is not acknowledged yet.
+	Inventory(ctx context.Context, q InventoryRequest) (InventoryReply, error)
 }
 
 // ScanRequest asks a node for the rows it holds of one Table and Bucket, in

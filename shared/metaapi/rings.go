@@ -24,8 +24,8 @@ type Rings interface {
 type placement struct {
 	ring  *layout.Ring
 	slots []slotOnce
-	// cover is who is asked for a listing while all are well.
-	cover func() ([]object.NodeID, error)
+	// cover is who is asked for a listing while all are well, by index.
+	cover [2]func() ([]object.NodeID, error)
 	// share is the part of all partitions that a node holds, on average.
 	share float64
 }
@@ -49,7 +49,9 @@ func newPlacement(ring *layout.Ring, near object.NodeID) *placement {
 		members := len(ring.Assign[0])
 		p.share = min(1, float64(members)/float64(max(1, len(ring.Nodes))))
 	}
-	p.cover = sync.OnceValues(func() ([]object.NodeID, error) { return cover(ring, p.all(), near, nil) })
+	for _, one := range []bool{false, true} {
+		p.cover[index(one)] = sync.OnceValues(func() ([]object.NodeID, error) { return coverFor(ring, p.all(), near, nil, one) })
+	}
 	return p
 }
 

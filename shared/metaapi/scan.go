@@ -27,8 +27,11 @@ func (c *Client) Scan(ctx context.Context, r Range) (page Page, err error) {
 			return []layout.Partition{layout.OfRow(r.Bucket, r.Key, p.ring.Bits)}
 		}
 	}
-	err = c.askNodes(ctx, parts, func(ctx context.Context, p *placement, nodes []object.NodeID) error {
-		page, err = newMerge(c, p, &r, nodes, fromKey, fromSub).page(ctx)
+	one := c.readOne()
+	err = c.askNodes(ctx, parts, one, func(ctx context.Context, p *placement, nodes []object.NodeID) error {
+		m := newMerge(c, p, &r, nodes, fromKey, fromSub)
+		m.one = one
+		page, err = m.page(ctx)
 		return err
 	})
 	return page, err
@@ -39,6 +42,7 @@ type merge struct {
 	c     *Client
 	p     *placement
 	r     *Range
+	one   bool // one replica's word settles a row
 	runs  []*run
 	found []candidate
 }
@@ -153,14 +157,14 @@ func (m *merge) judge(key, sub string) (row *ScanRow, settled bool) {
 	if row == nil {
 		return nil, false
 	}
-	for _, set := range s.sets {
+	for i, set := range s.sets {
 		agree := 0
 		for _, r := range m.runs {
 			if r.at(key, sub) && r.rows[0].Tag == row.Tag && set.Has(r.node) {
 				agree++
 			}
 		}
-		if agree < set.Majority() {
+		if agree < need(i, set, m.one) {
 			return row, false
 		}
 	}

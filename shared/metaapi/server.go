@@ -25,7 +25,7 @@ type Server struct {
 // Serve starts to offer r as node self. It serves no partition yet: see Follow.
 func Serve(srv rpc.Server, self object.NodeID, r Replica) (*Server, error) {
 	s := &Server{srv: srv, self: self, replica: r, stops: map[layout.Partition]func(){}}
-	for op, h := range map[string]rpc.Handler{opScan: s.scan, opCounters: s.counters} {
+	for op, h := range map[string]rpc.Handler{opScan: s.scan, opCounters: s.counters, opInventory: s.inventory} {
 		stop, err := srv.Handle(rpc.NodeSubject(service, op, self), h)
 		if err != nil {
 			s.Close()

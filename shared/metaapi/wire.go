@@ -13,10 +13,11 @@ import (
 
 // The operations of the metadata service's subjects.
 const (
-	service    = "meta"
-	opRow      = "row"
-	opScan     = "scan"
-	opCounters = "counters"
+	service     = "meta"
+	opRow       = "row"
+	opScan      = "scan"
+	opCounters  = "counters"
+	opInventory = "inventory"
 )
 
 // bodyFrom says who answers with the body: one node, everybody, or nobody.

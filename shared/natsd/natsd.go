@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -38,8 +39,11 @@ type Cluster struct {
 	Name string
 	// Listen is the host:port that other servers connect to.
 	Listen string
-	// Routes are URLs of the other servers, nats-route://host:port.
+	// Routes are URLs of the other servers, nats-route://host:port, or just
+	// host:port. A server that is its own route notices.
 	Routes []string
+	// Secret that the servers show each other; empty asks for none.
+	Secret string
 }
 
 // Options say how to run a server.
@@ -172,15 +176,37 @@ func (o Options) server() (*server.Options, error) {
 		if opts.Cluster.Host, opts.Cluster.Port, err = splitListen(c.Listen); err != nil {
 			return nil, err
 		}
-		for _, r := range c.Routes {
-			u, err := url.Parse(r)
-			if err != nil {
-				return nil, fmt.Errorf("nats: route %q: %w", r, err)
-			}
-			opts.Routes = append(opts.Routes, u)
+		if c.Secret != "" {
+			opts.Cluster.Username, opts.Cluster.Password = clusterUser, c.Secret
+		}
+		if opts.Routes, err = c.routes(); err != nil {
+			return nil, err
 		}
 	}
 	return opts, nil
+}
+
+// clusterUser is the name under which servers show each other their secret.
+const clusterUser = "hangar"
+
+func (c *Cluster) routes() (urls []*url.URL, err error) {
+	for _, r := range c.Routes {
+		if !strings.Contains(r, "://") {
+			r = "nats-route://" + r
+		}
+		u, err := url.Parse(r)
+		if err != nil {
+			return nil, fmt.Errorf("nats: route %q: %w", r, err)
+		}
+		if u.Hostname() == "" || u.Port() == "" {
+			return nil, fmt.Errorf("nats: route %q is not host:port", r)
+		}
+		if c.Secret != "" {
+			u.User = url.UserPassword(clusterUser, c.Secret)
+		}
+		urls = append(urls, u)
+	}
+	return urls, nil
 }
 
 func (u User) server() *server.User {

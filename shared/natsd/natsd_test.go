@@ -1,6 +1,7 @@
 package natsd_test
 
 import (
+	"bufio"
 	"context"
 	"net"
 	"os"
@@ -183,10 +184,13 @@ func TestCluster(t *testing.T) {
 	for i, addr := range ports {
 		servers = append(servers, start(t, natsd.Options{
 			Dir: t.TempDir(), Name: addr, Listen: "127.0.0.1:0",
-			Cluster: &natsd.Cluster{Name: "test", Listen: addr, Routes: []string{
-				"nats-route://" + ports[(i+1)%3], "nats-route://" + ports[(i+2)%3],
+			Cluster: &natsd.Cluster{Name: "test", Listen: addr, Secret: "between servers", Routes: []string{
+				"nats-route://" + ports[(i+1)%3], ports[(i+2)%3],
 			}},
 		}))
+	}
+	if info := greeting(t, ports[0]); !strings.Contains(info, `"auth_required":true`) {
+		t.Errorf("a server that knows no secret is greeted with %s", info)
 	}
 	js, err := jetstream.New(connect(t, servers[0]))
 	if err != nil {
@@ -213,4 +217,20 @@ func TestCluster(t *testing.T) {
 	if _, err := kv.PutString(ctx, "k", "v"); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// greeting is the first line of a server at addr.
+func greeting(t *testing.T, addr string) string {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return line
 }

@@ -22,10 +22,11 @@ import (
 )
 
 const (
-	// quiet ends a listing: nobody answered for so long.
-	quiet = 50 * time.Millisecond
-	// window bounds a listing.
-	window = time.Second
+	// Quiet is the least silence that ends a listing.
+	Quiet = 50 * time.Millisecond
+	// Window bounds a listing; as the silence it makes sure that nobody is
+	// missed who answers in that time at all.
+	Window = time.Second
 	// mostNodes bounds a listing's size.
 	mostNodes = 10_000
 
@@ -116,35 +117,37 @@ func semantic(version string) string {
 	return "0.0.0"
 }
 
-// List returns the nodes that are there, by service and id. It takes as long as
-// the slowest node to answer and a little silence, at most a second. A node
-// that does not answer in that time is missing: the answer is a hint, not
-// membership.
-func List(ctx context.Context, nc *nats.Conn) ([]Node, error) {
-	ctx, cancel := context.WithTimeout(ctx, window)
+// List returns the nodes that are there, by service and id, and how long the
+// slowest took to answer. It ends after silence, which should be longer than
+// the way to the farthest node and back, or after Window. A node that does not
+// answer in that time is missing: the answer is a hint, not membership.
+func List(ctx context.Context, nc *nats.Conn, silence time.Duration) (nodes []Node, slowest time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, Window)
 	defer cancel()
 	answers := make(chan *nats.Msg, 256)
 	inbox := nc.NewInbox()
 	sub, err := nc.ChanSubscribe(inbox, answers)
 	if err != nil {
-		return nil, fault.Wrap(fault.Unavailable, err, "listing nodes")
+		return nil, 0, fault.Wrap(fault.Unavailable, err, "listing nodes")
 	}
 	// Fails only when the connection, and with it the subscription, has gone.
 	defer func() { _ = sub.Unsubscribe() }()
 	ask, err := micro.ControlSubject(micro.StatsVerb, "", "")
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if err := nc.PublishRequest(ask, inbox, nil); err != nil {
-		return nil, fault.Wrap(fault.Unavailable, err, "listing nodes")
+		return nil, 0, fault.Wrap(fault.Unavailable, err, "listing nodes")
 	}
-	return collect(ctx, answers), nil
+	nodes, slowest = collect(ctx, answers, silence)
+	return nodes, slowest, nil
 }
 
-func collect(ctx context.Context, answers <-chan *nats.Msg) (nodes []Node) {
+func collect(ctx context.Context, answers <-chan *nats.Msg, silence time.Duration) (nodes []Node, slowest time.Duration) {
+	began := time.Now()
 	// The first answer may take the whole window; then silence means the end.
-	silence := time.NewTimer(window)
-	defer silence.Stop()
+	end := time.NewTimer(Window)
+	defer end.Stop()
 	for waiting := true; waiting && len(nodes) < mostNodes; {
 		select {
 		case m := <-answers:
@@ -153,10 +156,10 @@ func collect(ctx context.Context, answers <-chan *nats.Msg) (nodes []Node) {
 				break
 			}
 			if n, ok := parse(m.Data); ok {
-				nodes = append(nodes, n)
+				nodes, slowest = append(nodes, n), time.Since(began)
 			}
-			silence.Reset(quiet)
-		case <-silence.C:
+			end.Reset(silence)
+		case <-end.C:
 			waiting = false
 		case <-ctx.Done():
 			waiting = false
@@ -168,7 +171,7 @@ func collect(ctx context.Context, answers <-chan *nats.Msg) (nodes []Node) {
 		}
 		return strings.Compare(a.ID.String(), b.ID.String())
 	})
-	return nodes
+	return nodes, slowest
 }
 
 // parse reads the statistics of a micro service; it reports false for services

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestList(t *testing.T) {
 	s := rpctest.NATS(t)
 	ask := rpctest.Connect(t, s, rpc.Options{}).NATS()
-	if nodes, err := nodeapi.List(t.Context(), ask); err != nil || len(nodes) != 0 {
+	if nodes, _, err := nodeapi.List(t.Context(), ask, nodeapi.Quiet); err != nil || len(nodes) != 0 {
 		t.Fatalf("an empty cluster has %v, %v", nodes, err)
 	}
 
@@ -64,7 +64,7 @@ func TestList(t *testing.T) {
 
 func expect(t *testing.T, nc *nats.Conn, want []nodeapi.Node) {
 	t.Helper()
-	got, err := nodeapi.List(t.Context(), nc)
+	got, _, err := nodeapi.List(t.Context(), nc, nodeapi.Quiet)
 	if err != nil {
 		t.Fatal(err)
 	}

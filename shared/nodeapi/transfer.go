@@ -54,7 +54,8 @@ type Transferer interface {
 	Transfer(ctx context.Context, t Transfer) (Progress, error)
 	// Adopt returns once the node has durably adopted epoch or a newer one:
 	// what is older is refused from then on. For the metadata service Marks
-	// are the low marks of the partitions it holds.
+	// are the low marks of all partitions that it serves, zero ones included: a
+	// partition without one does not count towards a majority.
 	Adopt(ctx context.Context, epoch uint64) (Adopted, error)
 }
 

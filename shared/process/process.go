@@ -28,7 +28,7 @@ type Config struct {
 
 // NATS says how to reach the message broker.
 type NATS struct {
-	URL      string `env:"HANGAR_NATS_URL" envDefault:"nats://127.0.0.1:4222" desc:"Addresses of the NATS servers, comma separated"`
+	URL      string `env:"HANGAR_NATS_URL" envDefault:"nats://127.0.0.1:4222" desc:"Addresses of the NATS servers, comma separated, the nearest first: the others are used while it is away"`
 	User     string `env:"HANGAR_NATS_USER" desc:"User name for NATS"`
 	Password string `env:"HANGAR_NATS_PASSWORD" file:"true" desc:"Password for NATS"`
 	Token    string `env:"HANGAR_NATS_TOKEN" file:"true" desc:"Token for NATS, instead of user and password"`
@@ -47,6 +47,8 @@ type Process struct {
 	Conn      *rpc.Conn
 	Mirror    *control.Mirror
 	Telemetry *telemetry.Instance
+	// Now is the wall clock: see Clock.
+	Now func() time.Time
 }
 
 // Identity is who the process is.
@@ -67,6 +69,10 @@ func Start(g *lifecycle.Group, c Config, id Identity) (*Process, error) {
 		return nil, err
 	}
 	g.Defer("telemetry", t.Shutdown)
+	now, err := Clock(t.Logger)
+	if err != nil {
+		return nil, err
+	}
 	if c.Telemetry.OpsAddr != "" {
 		l, err := telemetry.Listen(ctx, c.Telemetry.OpsAddr)
 		if err != nil {
@@ -98,7 +104,7 @@ func Start(g *lifecycle.Group, c Config, id Identity) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Process{Conn: conn, Mirror: m, Telemetry: t}, nil
+	return &Process{Conn: conn, Mirror: m, Telemetry: t, Now: now}, nil
 }
 
 func connect(ctx context.Context, o rpc.Options) (*rpc.Conn, error) {

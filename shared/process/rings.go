@@ -30,6 +30,12 @@ func (r Rings) Blocks() *layout.Ring {
 	return nil
 }
 
+// ReadOne reports whether reads take the first answer at present.
+func (r Rings) ReadOne() bool { return r.Mirror.View().Cluster.Consistency.ReadsOne() }
+
+// WriteOne reports whether writes wait for one replica only at present.
+func (r Rings) WriteOne() bool { return r.Mirror.View().Cluster.Consistency.WritesOne() }
+
 // Await implements metaapi.Rings.
 func (r Rings) Await(ctx context.Context, epoch uint64) {
 	for {

@@ -40,6 +40,9 @@ func (c *Coordinator) onPrepare(over bool) Effect {
 	}
 	row, holders, whole := c.highest(promised)
 	committed := c.cfg.quorum(holders)
+	if c.intent == repair {
+		return c.onPromises(row, holders, whole, over)
+	}
 	mine := c.sent && row.Op == c.op
 	dead := c.sent && !mine && c.dead()
 	if c.without&ruleFate != 0 {

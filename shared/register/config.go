@@ -28,6 +28,22 @@ type Config struct {
 	Sets []Set
 	// Near is the member asked for bodies when one is enough.
 	Near int
+	// ReadOne lets a read (NewGet) end with what one member of the first set
+	// has, and without a write-back: rows are no longer linearizable.
+	ReadOne bool
+	// WriteOne lets a blind write (NewPut) end when one member of each set has
+	// it: a loss of that member then loses the write.
+	WriteOne bool
+}
+
+// one reports whether good holds a member of each set.
+func (c *Config) one(good Set) bool {
+	for _, s := range c.Sets {
+		if s&good == 0 {
+			return false
+		}
+	}
+	return len(c.Sets) > 0
 }
 
 // quorum reports whether good holds a majority in each set.

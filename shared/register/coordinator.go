@@ -72,6 +72,10 @@ type Result struct {
 	Replaced [][]byte
 	// Err is the error of decide, for Declined.
 	Err error
+	// Holders is how many members are known to hold Row, for a repair that is
+	// OK. Carried says that the repair wrote the row somewhere.
+	Holders int
+	Carried bool
 }
 
 // Timing bounds the waits of a Coordinator.
@@ -119,6 +123,7 @@ const (
 	put
 	update
 	recommit
+	repair
 )
 
 // rule is a rule of the protocol that a test may switch off.
@@ -128,6 +133,8 @@ const (
 	ruleWriteBack rule = 1 << iota
 	ruleCommittedBase
 	ruleFate
+	// rulePromise is the replica's.
+	rulePromise
 )
 
 // Coordinator carries one client operation through the protocol. It is a
@@ -178,25 +185,25 @@ type Coordinator struct {
 
 // NewGet returns a linearizable read.
 func NewGet(clock *Clock, t Timing) *Coordinator {
-	return &Coordinator{intent: get, clock: clock, timing: t}
+	return &Coordinator{without: lifted, intent: get, clock: clock, timing: t}
 }
 
 // NewPut returns a blind write of v, which may be nil to delete.
 func NewPut(clock *Clock, t Timing, v *Value) *Coordinator {
-	return &Coordinator{intent: put, clock: clock, timing: t, value: v}
+	return &Coordinator{without: lifted, intent: put, clock: clock, timing: t, value: v}
 }
 
 // NewUpdate returns a conditional write. decide is given the committed row and
 // returns the new value, or an error that ends the operation with nothing
 // written. It is called once per base that the operation finds.
 func NewUpdate(clock *Clock, t Timing, decide func(Row) (*Value, error)) *Coordinator {
-	return &Coordinator{intent: update, clock: clock, timing: t, decide: decide}
+	return &Coordinator{without: lifted, intent: update, clock: clock, timing: t, decide: decide}
 }
 
 // NewRecommit returns a copy: the row, whatever it is, is written again at a
 // new ballot, to a quorum of every set of the epoch.
 func NewRecommit(clock *Clock, t Timing) *Coordinator {
-	return &Coordinator{intent: recommit, clock: clock, timing: t}
+	return &Coordinator{without: lifted, intent: recommit, clock: clock, timing: t}
 }
 
 // Result returns how the operation ended.
@@ -215,12 +222,15 @@ func (c *Coordinator) Resume(cfg Config) Effect {
 		c.phase = pausing
 		return Effect{Do: Pause, Epoch: cfg.Epoch + 1, Within: c.timing.Layout}
 	}
-	if c.begun {
+	switch {
+	case c.begun && c.readsOne() && c.allBodies:
+		return c.read(Everybody)
+	case c.begun && !c.readsOne():
 		return c.prepare()
 	}
 	c.begun = true
 	switch c.intent {
-	case get:
+	case get, repair:
 		return c.read(cfg.Near)
 	case put:
 		op := c.clock.Next(Tag{})
@@ -377,6 +387,12 @@ func (c *Coordinator) progress(over bool) Effect {
 	over = over || c.heard.Len() == c.cfg.Members
 	switch c.phase {
 	case reading:
+		switch {
+		case c.intent == repair:
+			return c.onCompare(over)
+		case c.readsOne():
+			return c.onReadOne(over)
+		}
 		return c.onRead(over)
 	case preparing:
 		return c.onPrepare(over)
@@ -389,12 +405,15 @@ func (c *Coordinator) progress(over bool) Effect {
 
 func (c *Coordinator) onApply(over bool) Effect {
 	done := c.answered(Done)
-	if !c.cfg.quorum(done) {
+	if !c.enough(done) {
 		untouched := c.firstApply() && c.heard == c.idle // then all count
-		if over || c.cfg.blocked(c.heard&^done) && !untouched {
+		if over || !c.enough(^(c.heard&^done)) && !untouched {
 			return c.lost()
 		}
 		return Effect{}
+	}
+	if c.intent == repair {
+		return c.onCarried(done, over)
 	}
 	if c.phase == recommitting && !c.mine {
 		return c.build(c.req.Row)

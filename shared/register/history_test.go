@@ -23,7 +23,7 @@ var model = porcupine.Model{
 		cur, in, out := state.(string), input.(*record), output.(Status)
 		next, holds := in.value, true
 		switch in.kind {
-		case opGet:
+		case opGet, opRepair:
 			return in.read == cur, cur
 		case opDelete:
 			next = ""
@@ -52,7 +52,7 @@ var model = porcupine.Model{
 // verdict is empty when the run kept its promises.
 func (s *sim) verdict() string {
 	if s.corrupt != "" {
-		return "torn value: " + s.corrupt
+		return "not what was written: " + s.corrupt
 	}
 	var ops []porcupine.Operation
 	for _, r := range s.records {
@@ -60,7 +60,7 @@ func (s *sim) verdict() string {
 		if status == Pending {
 			status = Indeterminate
 		}
-		if status == Unavailable || status == Rejected || r.kind == opGet && status != OK {
+		if status == Unavailable || status == Rejected || (r.kind == opGet || r.kind == opRepair) && status != OK {
 			continue // says that nothing happened: leave it out and it must be so
 		}
 		o := porcupine.Operation{ClientId: r.client, Input: r, Output: status, Call: r.call, Return: r.ret}
@@ -81,7 +81,7 @@ func (s *sim) verdict() string {
 
 func (s *sim) transcript() string {
 	var b strings.Builder
-	names := [...]string{"put", "delete", "get", "put-if-absent", "put-if-match", "append", "delete-if-match"}
+	names := [...]string{"put", "delete", "get", "put-if-absent", "put-if-match", "append", "delete-if-match", "repair"}
 	for _, r := range s.records {
 		fmt.Fprintf(&b, "[%d,%d] client %d %s %s match %q: status %d read %q rounds %d\n",
 			r.call, r.ret, r.client, names[r.kind], r.value, r.match, r.status, r.read, r.rounds)
@@ -91,7 +91,7 @@ func (s *sim) transcript() string {
 
 func mixes() []mix {
 	base := mix{loss: 0.02, dup: 0.02, clients: 4, ops: 7, think: 25_000,
-		put: 24, del: 8, get: 30, absent: 12, match: 16, apnd: 10}
+		put: 24, del: 8, get: 30, absent: 12, match: 16, apnd: 10, repair: 5}
 	with := func(name string, change func(*mix)) mix {
 		m := base
 		m.name = name
@@ -198,7 +198,7 @@ func TestCheckerBites(t *testing.T) {
 // write two.
 func TestCalmRounds(t *testing.T) {
 	m := mix{calm: true, clients: 1, ops: 40, think: 20_000, put: 10, del: 5, get: 10, absent: 5, match: 10, apnd: 5}
-	want := map[opKind]int{opPut: 1, opDelete: 1, opGet: 1, opAppend: 2, opPutIfAbsent: 2, opPutIfMatch: 2, opDeleteIfMatch: 2}
+	want := map[opKind]int{opPut: 1, opDelete: 1, opGet: 1, opAppend: 2, opPutIfAbsent: 2, opPutIfMatch: 2, opDeleteIfMatch: 2, opRepair: 1}
 	for seed := range uint64(20) {
 		s := newSim(seed, m, mutation{})
 		s.play()

@@ -142,6 +142,9 @@ func Handle(st *State, low Tag, q Request) (Reply, Change, Tag) {
 		if q.Row.Tag == st.Tag {
 			return Reply{Code: Done}, Unchanged, low // a duplicate
 		}
+		if lifted&rulePromise != 0 {
+			bar = low
+		}
 		if q.Row.Tag.Less(bar) || q.Row.Tag.Less(st.Tag) {
 			return Reply{Code: Refused, High: bar.Max(st.Tag)}, Unchanged, low
 		}

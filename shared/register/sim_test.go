@@ -51,6 +51,7 @@ type mix struct {
 	think               int64
 	put, del, get       int // weights
 	absent, match, apnd int
+	repair              int
 	calm                bool
 }
 

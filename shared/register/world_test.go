@@ -15,6 +15,7 @@ const (
 	opPutIfMatch
 	opAppend
 	opDeleteIfMatch
+	opRepair
 )
 
 // record is one client operation of the history.
@@ -73,6 +74,8 @@ func (s *sim) coordinator(g *gateway, r *record) *Coordinator {
 		return NewPut(g.clock, timing(s), nil)
 	case opGet:
 		return NewGet(g.clock, timing(s))
+	case opRepair:
+		return NewRepair(g.clock, timing(s))
 	case opAppend:
 		return conditional(func(string) bool { return true },
 			func(cur string) *Value { return newValue(cur + "+" + r.value) })
@@ -93,8 +96,12 @@ func (s *sim) run(g *gateway, r *record, budget int64, done func()) {
 		s.marks++
 		res := o.c.Result()
 		r.ret, r.status, r.rounds = s.marks, res.Status, o.rounds
-		if r.kind == opGet && res.Status == OK {
+		switch {
+		case res.Status != OK:
+		case r.kind == opGet:
 			r.read = s.text(res.Row.Value)
+		case r.kind == opRepair && res.Row.Value != nil: // maybe without its body
+			r.read = string(res.Row.Value.Head)
 		}
 		done()
 	})
@@ -102,7 +109,7 @@ func (s *sim) run(g *gateway, r *record, budget int64, done func()) {
 
 func (s *sim) pick() opKind {
 	m := &s.mix
-	weights := []int{opPut: m.put, opDelete: m.del, opGet: m.get, opPutIfAbsent: m.absent, opPutIfMatch: m.match, opAppend: m.apnd, opDeleteIfMatch: m.match / 2}
+	weights := []int{opPut: m.put, opDelete: m.del, opGet: m.get, opPutIfAbsent: m.absent, opPutIfMatch: m.match, opAppend: m.apnd, opDeleteIfMatch: m.match / 2, opRepair: m.repair}
 	sum := 0
 	for _, w := range weights {
 		sum += w
@@ -197,6 +204,29 @@ func (s *sim) play() {
 	s.live = 1
 	s.lastReads(3)
 	s.runWhile(func() bool { return s.live > 0 })
+	s.live = 1
+	s.after(1_000_000, func() { s.lastRepair(s.gateways[0]) }) // when the last late message has come
+	s.runWhile(func() bool { return s.live > 0 })
+}
+
+// lastRepair makes the members of a layout at rest alike, as anti-entropy does
+// in the end.
+func (s *sim) lastRepair(g *gateway) {
+	e := s.layouts[len(s.layouts)-1]
+	if len(e.sets) > 1 || !e.lowKnown && e.number > 1 {
+		s.live = 0
+		return
+	}
+	g.learn(e)
+	r := &record{client: 91, kind: opRepair}
+	s.run(g, r, 2_000_000, func() {
+		s.live = 0
+		for _, m := range e.members {
+			if m.state.Tag != e.members[0].state.Tag {
+				s.corrupt = fmt.Sprintf("members differ after a repair that ended %d", r.status)
+			}
+		}
+	})
 }
 
 func (s *sim) lastReads(n int) {

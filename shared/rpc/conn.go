@@ -16,7 +16,8 @@ import (
 
 // Options say how to connect and how much work to accept.
 type Options struct {
-	// URL of the NATS servers, comma separated. Unused with InProcess.
+	// URL of the NATS servers, comma separated, the one to prefer first: the
+	// others are used while it is away. Unused with InProcess.
 	URL string
 	// InProcess, when set, is an embedded server to talk to without a socket.
 	InProcess nats.InProcessConnProvider
@@ -76,7 +77,9 @@ func (o *Options) setDefaults() {
 //
 // While disconnected it reconnects for ever; requests made meanwhile fail at
 // once as Unavailable, and those that were waiting for answers as
-// Indeterminate. Subscriptions come back with the connection.
+// Indeterminate. Subscriptions come back with the connection. It goes back to
+// the first server of Options.URL some time after that one came back, which is
+// a short loss of the connection.
 type Conn struct {
 	nc      *nats.Conn
 	node    object.NodeID
@@ -99,7 +102,7 @@ type Conn struct {
 	ctx     context.Context // of all handlers; ends with Close
 	cancel  context.CancelFunc
 	closed  sync.Once
-	running sync.WaitGroup // the dispatcher
+	running sync.WaitGroup // the dispatcher, and goHome
 }
 
 var (
@@ -127,7 +130,11 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 		ctx, cancel = context.WithTimeout(ctx, 15*time.Second)
 		defer cancel()
 	}
-	nc, err := dial(ctx, o.URL, c.natsOptions(o))
+	h := newHome(o.URL)
+	if o.InProcess != nil {
+		h = newHome("")
+	}
+	nc, err := dial(ctx, o.URL, c.natsOptions(o, h))
 	if err != nil {
 		return nil, fmt.Errorf("connecting to NATS at %s: %w", place(o), err)
 	}
@@ -142,6 +149,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.running.Go(c.dispatch)
+	c.running.Go(func() { h.goHome(c.ctx, nc) })
 	return c, nil
 }
 
@@ -170,13 +178,11 @@ func dial(ctx context.Context, url string, opts []nats.Option) (*nats.Conn, erro
 	}
 }
 
-func (c *Conn) natsOptions(o Options) []nats.Option {
+func (c *Conn) natsOptions(o Options, h *home) []nats.Option {
 	opts := []nats.Option{
 		nats.Name(o.Name),
-		nats.Timeout(2 * time.Second),
+		nats.Timeout(dialTimeout),
 		nats.MaxReconnects(-1),
-		nats.ReconnectWait(100 * time.Millisecond),
-		nats.ReconnectJitter(100*time.Millisecond, 200*time.Millisecond),
 		// Fail at once while disconnected: what is buffered is lost anyway.
 		nats.ReconnectBufSize(-1),
 		nats.IgnoreAuthErrorAbort(),
@@ -190,6 +196,7 @@ func (c *Conn) natsOptions(o Options) []nats.Option {
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
+			h.connected()
 			c.log.Info("connected to NATS again", "url", nc.ConnectedUrlRedacted())
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
@@ -200,6 +207,7 @@ func (c *Conn) natsOptions(o Options) []nats.Option {
 			c.log.Error("NATS reports an error", "err", err, "subject", subject)
 		}),
 	}
+	opts = append(opts, h.options()...)
 	if o.InProcess != nil {
 		opts = append(opts, nats.InProcessServer(o.InProcess))
 	}

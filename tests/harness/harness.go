@@ -123,6 +123,11 @@ func (s *Server) AdminCall(method, path string, in, out any) {
 
 // AdminCall does one Admin API request with the test token.
 func AdminCall(endpoint, method, path string, in, out any) error {
+	return AdminCallContext(context.Background(), endpoint, method, path, in, out)
+}
+
+// AdminCallContext is AdminCall for as long as ctx lasts.
+func AdminCallContext(ctx context.Context, endpoint, method, path string, in, out any) error {
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
@@ -131,7 +136,7 @@ func AdminCall(endpoint, method, path string, in, out any) error {
 		}
 		body = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(context.Background(), method, endpoint+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, endpoint+path, body)
 	if err != nil {
 		return err
 	}
@@ -170,21 +175,53 @@ type Process struct {
 // logged when the test fails.
 func Run(t testing.TB, env []string, name string, args ...string) *Process {
 	t.Helper()
-	p := &Process{t: t, done: make(chan struct{})}
-	p.cmd = exec.Command(name, args...)
-	p.cmd.Env = append(os.Environ(), env...)
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	return RunWith(t, filepath.Base(name), cmd, (*exec.Cmd).Start)
+}
+
+// RunWith starts cmd with a function of the caller, as inside a test host. What
+// it is called stands before its output in the log of a test that fails.
+func RunWith(t testing.TB, called string, cmd *exec.Cmd, start func(*exec.Cmd) error) *Process {
+	t.Helper()
+	p, err := LaunchWith(cmd, start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.t = t
+	t.Cleanup(func() {
+		if t.Failed() {
+			out := p.Output()
+			t.Logf("output of %s (last 8 KiB):\n%s", called, out[max(0, len(out)-8192):])
+		}
+	})
+	return p
+}
+
+// Launch starts a program with this environment, for those who cannot fail a
+// test. Of the result's methods those that need no test may be used: PID, Done
+// and Output.
+func Launch(env []string, name string, args ...string) (*Process, error) {
+	cmd := exec.Command(name, args...)
+	cmd.Env = env
+	return LaunchWith(cmd, (*exec.Cmd).Start)
+}
+
+// LaunchWith is Launch of cmd with a function of the caller.
+func LaunchWith(cmd *exec.Cmd, start func(*exec.Cmd) error) (*Process, error) {
+	p := &Process{cmd: cmd, done: make(chan struct{})}
 	// Die with the test, also when the test is killed.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	r, w, err := os.Pipe()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	p.cmd.Stdout, p.cmd.Stderr = w, w
 	// Pdeathsig follows the thread that started the child.
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		started <- p.cmd.Start()
+		started <- start(p.cmd)
 		w.Close()
 		if p.cmd.Process != nil {
 			p.err = p.cmd.Wait()
@@ -192,7 +229,8 @@ func Run(t testing.TB, env []string, name string, args ...string) *Process {
 		close(p.done)
 	}()
 	if err := <-started; err != nil {
-		t.Fatal(err)
+		r.Close()
+		return nil, err
 	}
 	go func() {
 		defer r.Close()
@@ -207,13 +245,21 @@ func Run(t testing.TB, env []string, name string, args ...string) *Process {
 			}
 		}
 	}()
-	t.Cleanup(func() {
-		if t.Failed() {
-			out := p.Output()
-			t.Logf("output of %s (last 8 KiB):\n%s", filepath.Base(name), out[max(0, len(out)-8192):])
-		}
-	})
-	return p
+	return p, nil
+}
+
+// PID of the program.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Done is closed when the program has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Signal sends sig; a program that has ended does not mind.
+func (p *Process) Signal(sig syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		p.t.Fatal(err)
+	}
 }
 
 // Output is everything printed so far.

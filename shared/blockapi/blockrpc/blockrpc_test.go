@@ -158,6 +158,34 @@ func TestPutNeedsAMajority(t *testing.T) {
 	}
 }
 
+// TestWriteOne: when it is allowed, one replica of three is enough for a write,
+// and none is not.
+func TestWriteOne(t *testing.T) {
+	var one atomic.Bool
+	c := newCluster(t, 3, 3, nil, blockrpc.Options{WriteTimeout: 600 * time.Millisecond, AttemptTimeout: 200 * time.Millisecond, WriteOne: one.Load})
+	plain := blocktest.Random(10_000)
+	hash, err := c.Put(t.Context(), blocktest.Owner(), plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(want bool) {
+		t.Helper()
+		if _, err := c.Put(t.Context(), blocktest.Owner(), plain); (err == nil) != want {
+			t.Errorf("put: %v", err)
+		}
+		if err := c.Reference(t.Context(), blocktest.Owner(), []object.Hash{hash}); (err == nil) != want {
+			t.Errorf("reference: %v", err)
+		}
+	}
+	c.nodes[c.ids[0]].Before(down)
+	c.nodes[c.ids[1]].Before(failing(fault.StorageFull))
+	write(false)
+	one.Store(true)
+	write(true)
+	c.nodes[c.ids[2]].Before(failing(fault.StorageFull))
+	write(false)
+}
+
 func TestStragglersAreSentTo(t *testing.T) {
 	c := newCluster(t, 3, 3, nil, blockrpc.Options{AttemptTimeout: 100 * time.Millisecond})
 	slow := c.nodes[c.ids[0]]

@@ -36,6 +36,9 @@ type Options struct {
 	// EncodeConcurrency is how many blocks are compressed or decompressed at
 	// once; GOMAXPROCS by default.
 	EncodeConcurrency int
+	// WriteOne is asked at each write whether it may end when one replica of
+	// each set has it: a loss of that replica then loses the write. Nil says no.
+	WriteOne func() bool
 }
 
 func (o *Options) fill() {
@@ -53,6 +56,9 @@ func (o *Options) fill() {
 	}
 	if o.EncodeConcurrency <= 0 {
 		o.EncodeConcurrency = runtime.GOMAXPROCS(0)
+	}
+	if o.WriteOne == nil {
+		o.WriteOne = func() bool { return false }
 	}
 }
 

@@ -43,7 +43,7 @@ func (c *Client) putEncoded(ctx context.Context, owner blockapi.Owner, b blockap
 	if err != nil {
 		return err
 	}
-	w := &write{client: c, what: "store block", partition: p, quorum: newQuorum(sets), own: own}
+	w := &write{client: c, what: "store block", partition: p, quorum: newQuorum(sets, c.opts.WriteOne()), own: own}
 	if w.message, err = putToWire(owner, b); err != nil {
 		return err
 	}

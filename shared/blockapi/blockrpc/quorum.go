@@ -12,13 +12,23 @@ import (
 type quorum struct {
 	sets  []layout.ReplicaSet
 	nodes []object.NodeID
+	// one makes a single member of each set enough.
+	one bool
 	// acked are the nodes that did it; failed those that will not, and why.
 	acked  []object.NodeID
 	failed map[object.NodeID]error
 }
 
-func newQuorum(sets []layout.ReplicaSet) *quorum {
-	return &quorum{sets: sets, nodes: members(sets)}
+func newQuorum(sets []layout.ReplicaSet, one bool) *quorum {
+	return &quorum{sets: sets, nodes: members(sets), one: one}
+}
+
+// need is how many members of a set have to acknowledge.
+func (q *quorum) need(s layout.ReplicaSet) int {
+	if q.one {
+		return 1
+	}
+	return s.Majority()
 }
 
 // members lists the nodes of all sets once each.
@@ -48,10 +58,10 @@ func (q *quorum) fail(n object.NodeID, err error) {
 	q.failed[n] = err
 }
 
-// reached reports whether a majority of each set has acknowledged.
+// reached reports whether enough members of each set have acknowledged.
 func (q *quorum) reached() bool {
 	for _, s := range q.sets {
-		if count(s, q.acked) < s.Majority() {
+		if count(s, q.acked) < q.need(s) {
 			return false
 		}
 	}
@@ -79,11 +89,11 @@ func (q *quorum) open() []object.NodeID {
 	return open
 }
 
-// hopeless reports whether refusals for good leave some set without a majority.
+// hopeless reports whether refusals for good leave some set without enough.
 func (q *quorum) hopeless() bool {
 	reachable := append(q.open(), q.acked...)
 	for _, s := range q.sets {
-		if count(s, reachable) < s.Majority() {
+		if count(s, reachable) < q.need(s) {
 			return true
 		}
 	}

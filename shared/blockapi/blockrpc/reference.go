@@ -75,7 +75,7 @@ func (c *Client) referenceGroup(ctx context.Context, owner blockapi.Owner, g *pl
 	if err != nil {
 		return err
 	}
-	r := references{all: newQuorum(g.sets), lacking: make(map[object.Hash][]object.NodeID)}
+	r := references{all: newQuorum(g.sets, c.opts.WriteOne()), lacking: make(map[object.Hash][]object.NodeID)}
 	for retry := minRetry; ; retry = min(2*retry, maxRetry) {
 		attempt, cancel := context.WithTimeout(ctx, c.opts.AttemptTimeout)
 		nodes := r.all.open()
@@ -126,14 +126,14 @@ func (r *references) take(a rpc.Answer) {
 	r.all.ack(a.From)
 }
 
-// reached reports whether every block is referenced at a majority of each set.
+// reached reports whether every block is referenced at enough members of each set.
 func (r *references) reached() bool {
 	if !r.all.reached() {
 		return false
 	}
 	for _, lackers := range r.lacking {
 		for _, s := range r.all.sets {
-			if count(s, r.all.acked)-count(s, lackers) < s.Majority() {
+			if count(s, r.all.acked)-count(s, lackers) < r.all.need(s) {
 				return false
 			}
 		}

@@ -860,6 +860,266 @@ func (x *PartitionCounter) GetBytes() int64 {
 	return 0
 }
 
+type InventoryRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Slices        []byte                 `protobuf:"bytes,2,opt,name=slices,proto3" json:"slices,omitempty"` // a bit for each, lowest first: 512 bytes
+	After         []byte                 `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`   // opaque; the same for all nodes
+	Limit         int32                  `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	MaxBytes      int32                  `protobuf:"varint,5,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InventoryRequest) Reset() {
+	*x = InventoryRequest{}
+	mi := &file_meta_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InventoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InventoryRequest) ProtoMessage() {}
+
+func (x *InventoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InventoryRequest.ProtoReflect.Descriptor instead.
+func (*InventoryRequest) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *InventoryRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *InventoryRequest) GetSlices() []byte {
+	if x != nil {
+		return x.Slices
+	}
+	return nil
+}
+
+func (x *InventoryRequest) GetAfter() []byte {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *InventoryRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *InventoryRequest) GetMaxBytes() int32 {
+	if x != nil {
+		return x.MaxBytes
+	}
+	return 0
+}
+
+type InventoryReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Old           bool                   `protobuf:"varint,1,opt,name=old,proto3" json:"old,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Rows          []*InventoryRow        `protobuf:"bytes,3,rep,name=rows,proto3" json:"rows,omitempty"`
+	Next          []byte                 `protobuf:"bytes,4,opt,name=next,proto3" json:"next,omitempty"`
+	Done          bool                   `protobuf:"varint,5,opt,name=done,proto3" json:"done,omitempty"`
+	Total         uint64                 `protobuf:"varint,6,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InventoryReply) Reset() {
+	*x = InventoryReply{}
+	mi := &file_meta_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InventoryReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InventoryReply) ProtoMessage() {}
+
+func (x *InventoryReply) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InventoryReply.ProtoReflect.Descriptor instead.
+func (*InventoryReply) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *InventoryReply) GetOld() bool {
+	if x != nil {
+		return x.Old
+	}
+	return false
+}
+
+func (x *InventoryReply) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *InventoryReply) GetRows() []*InventoryRow {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *InventoryReply) GetNext() []byte {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+func (x *InventoryReply) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *InventoryReply) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+type InventoryRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Table         uint32                 `protobuf:"varint,1,opt,name=table,proto3" json:"table,omitempty"`
+	Bucket        []byte                 `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"` // 16 bytes
+	Key           []byte                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Sub           []byte                 `protobuf:"bytes,4,opt,name=sub,proto3" json:"sub,omitempty"`
+	Tag           *Tag                   `protobuf:"bytes,5,opt,name=tag,proto3" json:"tag,omitempty"`
+	Promised      *Tag                   `protobuf:"bytes,6,opt,name=promised,proto3" json:"promised,omitempty"`
+	Live          bool                   `protobuf:"varint,7,opt,name=live,proto3" json:"live,omitempty"`
+	Size          int64                  `protobuf:"varint,8,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InventoryRow) Reset() {
+	*x = InventoryRow{}
+	mi := &file_meta_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InventoryRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InventoryRow) ProtoMessage() {}
+
+func (x *InventoryRow) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InventoryRow.ProtoReflect.Descriptor instead.
+func (*InventoryRow) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *InventoryRow) GetTable() uint32 {
+	if x != nil {
+		return x.Table
+	}
+	return 0
+}
+
+func (x *InventoryRow) GetBucket() []byte {
+	if x != nil {
+		return x.Bucket
+	}
+	return nil
+}
+
+func (x *InventoryRow) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *InventoryRow) GetSub() []byte {
+	if x != nil {
+		return x.Sub
+	}
+	return nil
+}
+
+func (x *InventoryRow) GetTag() *Tag {
+	if x != nil {
+		return x.Tag
+	}
+	return nil
+}
+
+func (x *InventoryRow) GetPromised() *Tag {
+	if x != nil {
+		return x.Promised
+	}
+	return nil
+}
+
+func (x *InventoryRow) GetLive() bool {
+	if x != nil {
+		return x.Live
+	}
+	return false
+}
+
+func (x *InventoryRow) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
 var File_meta_proto protoreflect.FileDescriptor
 
 const file_meta_proto_rawDesc = "" +
@@ -940,7 +1200,29 @@ const file_meta_proto_rawDesc = "" +
 	"\x10PartitionCounter\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x03R\x05count\x12\x14\n" +
-	"\x05bytes\x18\x03 \x01(\x03R\x05bytesB\x1eZ\x1changar/shared/metaapi/metapbb\x06proto3"
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\"\x89\x01\n" +
+	"\x10InventoryRequest\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06slices\x18\x02 \x01(\fR\x06slices\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\fR\x05after\x12\x14\n" +
+	"\x05limit\x18\x04 \x01(\x05R\x05limit\x12\x1b\n" +
+	"\tmax_bytes\x18\x05 \x01(\x05R\bmaxBytes\"\xa8\x01\n" +
+	"\x0eInventoryReply\x12\x10\n" +
+	"\x03old\x18\x01 \x01(\bR\x03old\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x120\n" +
+	"\x04rows\x18\x03 \x03(\v2\x1c.hangar.meta.v1.InventoryRowR\x04rows\x12\x12\n" +
+	"\x04next\x18\x04 \x01(\fR\x04next\x12\x12\n" +
+	"\x04done\x18\x05 \x01(\bR\x04done\x12\x14\n" +
+	"\x05total\x18\x06 \x01(\x04R\x05total\"\xe0\x01\n" +
+	"\fInventoryRow\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\rR\x05table\x12\x16\n" +
+	"\x06bucket\x18\x02 \x01(\fR\x06bucket\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\x12\x10\n" +
+	"\x03sub\x18\x04 \x01(\fR\x03sub\x12%\n" +
+	"\x03tag\x18\x05 \x01(\v2\x13.hangar.meta.v1.TagR\x03tag\x12/\n" +
+	"\bpromised\x18\x06 \x01(\v2\x13.hangar.meta.v1.TagR\bpromised\x12\x12\n" +
+	"\x04live\x18\a \x01(\bR\x04live\x12\x12\n" +
+	"\x04size\x18\b \x01(\x03R\x04sizeB\x1eZ\x1changar/shared/metaapi/metapbb\x06proto3"
 
 var (
 	file_meta_proto_rawDescOnce sync.Once
@@ -954,7 +1236,7 @@ func file_meta_proto_rawDescGZIP() []byte {
 	return file_meta_proto_rawDescData
 }
 
-var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_meta_proto_goTypes = []any{
 	(*Tag)(nil),              // 0: hangar.meta.v1.Tag
 	(*Value)(nil),            // 1: hangar.meta.v1.Value
@@ -966,6 +1248,9 @@ var file_meta_proto_goTypes = []any{
 	(*CountersRequest)(nil),  // 7: hangar.meta.v1.CountersRequest
 	(*CountersReply)(nil),    // 8: hangar.meta.v1.CountersReply
 	(*PartitionCounter)(nil), // 9: hangar.meta.v1.PartitionCounter
+	(*InventoryRequest)(nil), // 10: hangar.meta.v1.InventoryRequest
+	(*InventoryReply)(nil),   // 11: hangar.meta.v1.InventoryReply
+	(*InventoryRow)(nil),     // 12: hangar.meta.v1.InventoryRow
 }
 var file_meta_proto_depIdxs = []int32{
 	0,  // 0: hangar.meta.v1.RowRequest.ballot:type_name -> hangar.meta.v1.Tag
@@ -982,11 +1267,14 @@ var file_meta_proto_depIdxs = []int32{
 	0,  // 11: hangar.meta.v1.RowReply.seen_at:type_name -> hangar.meta.v1.Tag
 	6,  // 12: hangar.meta.v1.ScanReply.rows:type_name -> hangar.meta.v1.ScanRow
 	9,  // 13: hangar.meta.v1.CountersReply.partitions:type_name -> hangar.meta.v1.PartitionCounter
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	12, // 14: hangar.meta.v1.InventoryReply.rows:type_name -> hangar.meta.v1.InventoryRow
+	0,  // 15: hangar.meta.v1.InventoryRow.tag:type_name -> hangar.meta.v1.Tag
+	0,  // 16: hangar.meta.v1.InventoryRow.promised:type_name -> hangar.meta.v1.Tag
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -1000,7 +1288,7 @@ func file_meta_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meta_proto_rawDesc), len(file_meta_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -3,6 +3,8 @@ package metatest
 import (
 	"bytes"
 	"context"
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -163,4 +165,51 @@ func (r *Replica) Counters(ctx context.Context, t metaapi.Table, b object.Bucket
 		out = append(out, metaapi.PartitionCounter{Partition: p, Counters: sum})
 	}
 	return out, nil
+}
+
+// Inventory implements metaapi.Replica.
+func (r *Replica) Inventory(ctx context.Context, q metaapi.InventoryRequest) (metaapi.InventoryReply, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := q.Check(); err != nil {
+		return metaapi.InventoryReply{}, err
+	}
+	old, err := r.admit(ctx, q.Epoch)
+	if err != nil || old {
+		return metaapi.InventoryReply{Old: old, Epoch: r.epoch}, err
+	}
+	reply := metaapi.InventoryReply{Epoch: r.epoch}
+	positions := map[string]metaapi.RowKey{}
+	for k := range r.rows {
+		if q.Slices.Has(uint16(layout.OfRow(k.Bucket, k.Key, metaapi.SliceBits))) {
+			positions[position(k)] = k
+			if q.After == nil && !r.rows[k].Tag.IsZero() {
+				reply.Total++
+			}
+		}
+	}
+	size := 0
+	for _, at := range slices.Sorted(maps.Keys(positions)) {
+		if at <= string(q.After) {
+			continue
+		}
+		k := positions[at]
+		size += len(k.Key) + len(k.Sub) + metaapi.InventoryRowBytes
+		if n := len(reply.Rows); n == q.Limit || n > 0 && size > q.MaxBytes {
+			return reply, nil
+		}
+		st := r.rows[k]
+		row := metaapi.InventoryRow{Key: k, Tag: st.Tag, Promised: st.Promised, Live: st.Value != nil}
+		if st.Value != nil {
+			row.Size = int64(len(st.Value.Head) + len(st.Value.Body))
+		}
+		reply.Rows, reply.Next = append(reply.Rows, row), []byte(at)
+	}
+	reply.Done = true
+	return reply, nil
+}
+
+// position orders like (Table, Bucket, Key, Sub), for keys without zero bytes.
+func position(k metaapi.RowKey) string {
+	return string([]byte{byte(k.Table)}) + string(k.Bucket[:]) + k.Key + "\x00" + k.Sub
 }

@@ -24,6 +24,7 @@ func RunReplica(t *testing.T, fresh func(t *testing.T) metaapi.Replica) {
 	t.Run("Scan", func(t *testing.T) { testReplicaScan(t, fresh(t)) })
 	t.Run("ScanFolds", func(t *testing.T) { testReplicaFolds(t, fresh(t)) })
 	t.Run("ScanPages", func(t *testing.T) { testReplicaPages(t, fresh(t)) })
+	t.Run("Inventory", func(t *testing.T) { testInventory(t, fresh(t)) })
 }
 
 func tag(n int64) register.Tag { return register.Tag{Time: n, Node: 7} }

@@ -17,6 +17,8 @@ type BootstrapInput struct {
 	ReplicationFactor int
 	// PartitionBits defaults to layout.DefaultBits.
 	PartitionBits uint8
+	// Consistency of a new cluster; empty means consistent.
+	Consistency control.Consistency
 	// Roles of the nodes there are. None leaves the layout to the operator.
 	Roles []control.Role
 	// AccessKey and SecretKey of the first key. Both empty: one is generated
@@ -66,7 +68,7 @@ func (o *Ops) bootCluster(ctx context.Context, v *control.View, in BootstrapInpu
 	_, _ = rand.Read(id) // never fails on the platforms Go supports
 	c := control.Cluster{
 		ID: hex.EncodeToString(id), Region: in.Region, ReplicationFactor: in.ReplicationFactor,
-		PartitionBits: in.PartitionBits, Created: o.now().UTC(),
+		PartitionBits: in.PartitionBits, Created: o.now().UTC(), Consistency: in.Consistency,
 	}
 	if c.PartitionBits == 0 {
 		c.PartitionBits = layout.DefaultBits

@@ -14,8 +14,8 @@ import (
 
 // The services that keep data, hence have roles.
 const (
-	ServiceMeta   = "meta"
-	ServiceBlocks = "blocks"
+	ServiceMeta   = control.ServiceMeta
+	ServiceBlocks = control.ServiceBlocks
 )
 
 // maxRoles bounds a layout.
@@ -114,8 +114,19 @@ func (o *Ops) Apply(ctx context.Context, version uint64) (LayoutPlan, Receipt, e
 		return p, Receipt{}, fault.New(fault.Invalid, "version %d was asked for, the next one is %d", version, p.Layout.Version)
 	}
 	rev, err := o.store.ApplyLayout(ctx, p.Layout, expect, staged)
+	if err == nil {
+		o.note(ctx, &p.Layout)
+	}
 	receipt, err := o.done(ctx, rev, err)
 	return p, receipt, err
+}
+
+// note keeps the history. A failure costs people a line, hence only a warning;
+// whoever notes next makes up for it.
+func (o *Ops) note(ctx context.Context, l *control.Layout) {
+	if _, err := o.store.NoteLayout(ctx, l, o.now()); err != nil {
+		o.log.WarnContext(ctx, "the layout is missing in the history", "version", l.Version, "error", err)
+	}
 }
 
 // plan computes the layout after the present one, with the revisions it was
@@ -142,95 +153,81 @@ func (o *Ops) place(current *control.Layout, changes *control.StagedLayout) (p L
 	if cluster.ID == "" {
 		return p, fault.New(fault.Unavailable, "the cluster does not exist yet")
 	}
-	p.Layout = merge(*current, changes)
-	rows, err := o.placeService(cluster, &p.Layout.Meta, &p.Layout, ServiceMeta)
-	if err != nil {
+	if current.Change != nil {
+		_, err := current.Begin(control.Placement{}, o.now()) // says why not
 		return p, err
 	}
-	blocks, err := o.placeService(cluster, &p.Layout.Blocks, &p.Layout, ServiceBlocks)
-	p.Message = []string{rows, blocks}
-	return p, err
+	to := merge(current, changes)
+	to.Bits = cluster.PartitionBits
+	if to.Meta, err = o.assign(cluster, current, &to, ServiceMeta); err != nil {
+		return p, err
+	}
+	if to.Blocks, err = o.assign(cluster, current, &to, ServiceBlocks); err != nil {
+		return p, err
+	}
+	if p.Layout, err = current.Begin(to, o.now()); err != nil {
+		return p, err
+	}
+	for _, s := range control.StorageServices {
+		a := to.Meta
+		if s == ServiceBlocks {
+			a = to.Blocks
+		}
+		p.Message = append(p.Message, fmt.Sprintf("%s: %d partitions, %d copies on %d nodes, %d replicas move, usable capacity %d bytes",
+			s, len(a.Assign), cluster.ReplicationFactor, len(a.Nodes), a.Moves, a.PartitionBytes*int64(len(a.Assign))))
+	}
+	return p, nil
 }
 
 // merge applies staged changes to the roles.
-func merge(l control.Layout, s *control.StagedLayout) control.Layout {
-	l.Version++
-	l.Roles = slices.Clone(l.Roles)
+func merge(l *control.Layout, s *control.StagedLayout) control.Placement {
+	p := control.Placement{Roles: slices.Clone(l.Roles), ZoneRedundancy: l.ZoneRedundancy}
 	if s == nil {
-		return l
+		return p
 	}
 	for _, c := range s.Changes {
-		l.Roles = slices.DeleteFunc(l.Roles, func(r control.Role) bool { return r.Node == c.Node })
+		p.Roles = slices.DeleteFunc(p.Roles, func(r control.Role) bool { return r.Node == c.Node })
 		if c.Role != nil {
-			l.Roles = append(l.Roles, *c.Role)
+			p.Roles = append(p.Roles, *c.Role)
 		}
 	}
-	slices.SortFunc(l.Roles, func(a, b control.Role) int {
+	slices.SortFunc(p.Roles, func(a, b control.Role) int {
 		return cmp.Or(cmp.Compare(a.Service, b.Service), slices.Compare(a.Node[:], b.Node[:]))
 	})
 	if s.ZoneRedundancy != nil {
-		l.ZoneRedundancy = *s.ZoneRedundancy
+		p.ZoneRedundancy = *s.ZoneRedundancy
 	}
-	return l
+	return p
 }
 
-// placeService replaces the ring of a service in next. A ring that holds data
-// must come out as it is: moving data takes more than a new ring.
-func (o *Ops) placeService(c control.Cluster, ring *layout.Ring, next *control.Layout, service string) (message string, err error) {
-	in := layout.Input{Bits: c.PartitionBits, ReplicationFactor: c.ReplicationFactor, ZoneRedundancy: next.ZoneRedundancy}
-	if ring.Epoch > 0 {
+// assign computes the assignment of a service's partitions, close to the
+// present one.
+func (o *Ops) assign(c control.Cluster, current *control.Layout, to *control.Placement, service string) (layout.Assignment, error) {
+	in := layout.Input{Bits: c.PartitionBits, ReplicationFactor: c.ReplicationFactor, ZoneRedundancy: to.ZoneRedundancy}
+	if ring := current.Ring(service); ring.Epoch > 0 {
 		in.Previous = ring
 	}
-	for _, r := range next.Roles {
+	for _, r := range to.Roles {
 		if r.Service == service {
 			in.Nodes = append(in.Nodes, layout.Node{ID: r.Node, Zone: r.Zone, Capacity: r.CapacityBytes})
 		}
 	}
 	if len(in.Nodes) < c.ReplicationFactor {
-		return "", fault.New(fault.Invalid, "%d copies need at least as many %s nodes with a role, there are %d",
+		return layout.Assignment{}, fault.New(fault.Invalid, "%d copies need at least as many %s nodes with a role, there are %d",
 			c.ReplicationFactor, service, len(in.Nodes))
 	}
-	a, err := o.compute(in)
-	if err != nil {
-		return "", err
-	}
-	computed := layout.Ring{Epoch: ring.Epoch + 1, Bits: c.PartitionBits, Nodes: a.Nodes, Assign: a.Assign}
-	switch {
-	case ring.Epoch == 0:
-		*ring = computed
-	case !sameAssignment(ring, &computed):
-		return "", fault.New(fault.NotImplemented,
-			"this layout moves %d of %d %s replicas; moving data that is already placed is not supported yet",
-			a.Moves, len(a.Assign)*c.ReplicationFactor, service)
-	}
-	return fmt.Sprintf("%s: %d partitions, %d copies on %d nodes, %d replicas move, usable capacity %d bytes",
-		service, len(a.Assign), c.ReplicationFactor, len(a.Nodes), a.Moves, a.PartitionBytes*int64(len(a.Assign))), nil
-}
-
-// sameAssignment reports whether every partition has the same nodes in both.
-func sameAssignment(a, b *layout.Ring) bool {
-	if len(a.Assign) != len(b.Assign) || a.Next != nil || b.Next != nil {
-		return false
-	}
-	for p := range a.Assign {
-		x, y := a.Sets(layout.Partition(p))[0], b.Sets(layout.Partition(p))[0]
-		if len(x) != len(y) {
-			return false
-		}
-		for _, n := range x {
-			if !y.Has(n) {
-				return false
-			}
-		}
-	}
-	return true
+	return o.compute(in)
 }
 
 // PartitionUse tells, for a ring and roles, how many partitions each node
 // holds and the size that every partition may have at once.
 func PartitionUse(r *layout.Ring, roles []control.Role) (stored map[object.NodeID]int, partitionBytes int64) {
 	stored = map[object.NodeID]int{}
-	for _, set := range r.Assign {
+	sets := r.Assign
+	if r.Joint() {
+		sets = r.Next // roles say where it leads
+	}
+	for _, set := range sets {
 		for _, i := range set {
 			stored[r.Nodes[i]]++
 		}

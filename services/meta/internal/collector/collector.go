@@ -31,7 +31,9 @@ type Collector struct {
 	Ring func() *layout.Ring
 	// Grace is how old a marker must be.
 	Grace time.Duration
-	Log   *slog.Logger
+	// Now is the wall clock.
+	Now func() time.Time
+	Log *slog.Logger
 
 	forgotten atomic.Int64
 }
@@ -79,7 +81,7 @@ func (c *Collector) Run(ctx context.Context) error {
 // sweep forgets what is old enough, from at on. It works at most half of the
 // time.
 func (c *Collector) sweep(ctx context.Context, at table.Cursor) (table.Cursor, error) {
-	before := time.Now().Add(-c.Grace)
+	before := c.Now().Add(-c.Grace)
 	for {
 		began := time.Now()
 		next, n, end, err := c.Table.Collect(ctx, at, before, step, c.sole)

@@ -86,6 +86,9 @@ func RowKey(k metaapi.RowKey) []byte {
 	return append(key, k.Sub...)
 }
 
+// RowPrefix begins every RowKey.
+func RowPrefix() []byte { return []byte{tagRow} }
+
 // UsageKey is where it is kept what lives in a segment of the log of bodies.
 func UsageKey(id segment.ID) []byte {
 	return binary.BigEndian.AppendUint64([]byte{tagUsage}, uint64(id))

@@ -104,9 +104,8 @@ func DecodePosition(b []byte) (p Position, err error) {
 	return p, nil
 }
 
-// SliceBits is how finely rows are divided for digests, whatever the number of
-// partitions: a partition is a run of slices.
-const SliceBits = layout.MaxBits
+// SliceBits is how finely rows are divided for digests.
+const SliceBits = metaapi.SliceBits
 
 // Slice is the digest slice of all rows with this bucket and key.
 func Slice(b object.BucketID, key string) uint16 { return uint16(layout.OfRow(b, key, SliceBits)) }

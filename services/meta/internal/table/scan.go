@@ -26,7 +26,7 @@ func (t *Table) Scan(ctx context.Context, q metaapi.ScanRequest) (reply metaapi.
 		return reply, err
 	}
 	err = t.store.View(func(r kv.Reader) error {
-		if fence := t.fence.Load(); q.Epoch < fence {
+		if fence, old := t.superseded(q.Epoch); old {
 			reply = metaapi.ScanReply{Old: true, Epoch: fence}
 			return nil
 		}

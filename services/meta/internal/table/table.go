@@ -173,7 +173,7 @@ func (t *Table) Handle(ctx context.Context, key metaapi.RowKey, q register.Reque
 	if key.Key == "" || len(key.Key) > object.MaxKeyBytes || len(key.Sub) > object.MaxKeyBytes {
 		return register.Reply{}, fault.New(fault.Invalid, "row of key %d and sub %d bytes", len(key.Key), len(key.Sub))
 	}
-	if fence := t.fence.Load(); q.Epoch < fence {
+	if fence, old := t.superseded(q.Epoch); old {
 		return register.Reply{Code: register.Old, Epoch: fence}, nil
 	}
 	// A compaction may move the body between the look-up and the read, but
@@ -217,7 +217,7 @@ func (t *Table) write(ctx context.Context, c change) (reply register.Reply, held
 	}
 	q := c.q
 	err = t.writer.Update(ctx, func(tx *kv.Tx) (err error) {
-		if fence := t.fence.Load(); q.Epoch < fence {
+		if fence, old := t.superseded(q.Epoch); old {
 			reply = register.Reply{Code: register.Old, Epoch: fence}
 			return nil
 		}
@@ -241,6 +241,13 @@ func (t *Table) adoptIn(tx *kv.Tx, epoch uint64) {
 	if epoch > t.adopted.Load() {
 		tx.Set(record.EpochKey(), record.EncodeEpoch(epoch))
 	}
+}
+
+// superseded reports whether a request of an epoch comes too late, and the
+// epoch it should be of.
+func (t *Table) superseded(epoch uint64) (newest uint64, old bool) {
+	newest = t.fence.Load()
+	return newest, epoch < newest && fenced
 }
 
 // Adopt returns once epoch, or a newer one, is durably adopted: nothing older
@@ -286,7 +293,7 @@ func (t *Table) read(c change) (reply register.Reply, held *record.Row, err erro
 		if err != nil {
 			return err
 		}
-		if fence := t.fence.Load(); c.q.Epoch < fence {
+		if fence, old := t.superseded(c.q.Epoch); old {
 			reply = register.Reply{Code: register.Old, Epoch: fence}
 			return nil
 		}

@@ -1,0 +1,115 @@
+// Package check decides whether what clients of a cluster were told can be the
+// truth. It is pure: histories in, verdicts out.
+//
+// Three kinds of history are known. Registers: operations on one key, which
+// must be linearizable. Listings: what a listing must and must not contain.
+// Contents: an object that is read is one that was written, whole; which
+// version it was is again a register's business.
+package check
+
+import (
+	"fmt"
+	"time"
+)
+
+// Verb is what a client asks.
+type Verb string
+
+// The verbs. All but List are about one key.
+const (
+	Get       Verb = "get"
+	Put       Verb = "put"
+	PutAbsent Verb = "put if absent"
+	PutMatch  Verb = "put if match"
+	Delete    Verb = "delete"
+	DelMatch  Verb = "delete if match"
+	List      Verb = "list"
+)
+
+// Verdict is what a client is told.
+type Verdict string
+
+const (
+	// Done: it took effect; of a Get or a List, this is the answer.
+	Done Verdict = "done"
+	// Failed: the condition did not hold; nothing happened.
+	Failed Verdict = "condition failed"
+	// Missing: there is no such key, so the condition did not hold.
+	Missing Verdict = "no such key"
+	// Refused: it surely did not and will not happen, for no reason in the data.
+	Refused Verdict = "refused"
+	// Maybe: nobody knows whether it took effect, nor when it will have.
+	Maybe Verdict = "maybe"
+)
+
+// Op is one request of one client, with what came of it.
+type Op struct {
+	Client int  `json:"client"`
+	Verb   Verb `json:"verb"`
+	// Key of the object; the prefix of a List.
+	Key string `json:"key"`
+	// Value written; Want is demanded by a condition. "" is no object.
+	Value string `json:"value,omitempty"`
+	Want  string `json:"want,omitempty"`
+	// Delimited says that a List asked for common prefixes.
+	Delimited bool `json:"delimited,omitempty"`
+
+	Verdict Verdict `json:"verdict"`
+	// Read is what a Get found, Keys what a List did: keys or, delimited,
+	// common prefixes.
+	Read string   `json:"read,omitempty"`
+	Keys []string `json:"keys,omitempty"`
+	// Call and Return are times since the history began.
+	Call   time.Duration `json:"call"`
+	Return time.Duration `json:"return"`
+	// Via is the gateway; Note says for people what was answered.
+	Via  int    `json:"via"`
+	Note string `json:"note,omitempty"`
+}
+
+// String is how an operation is shown.
+func (o Op) String() string {
+	s := fmt.Sprintf("%s %s", o.Verb, o.Key)
+	if o.Want != "" {
+		s += " [" + o.Want + "]"
+	}
+	if o.Value != "" {
+		s += " := " + o.Value
+	}
+	s += " → " + string(o.Verdict)
+	if o.Verb == Get && o.Verdict == Done {
+		s += fmt.Sprintf(" %q", o.Read)
+	}
+	if o.Note != "" {
+		s += " (" + o.Note + ")"
+	}
+	return s
+}
+
+// writes reports whether the operation may change something.
+func (o Op) writes() bool { return o.Verb != Get && o.Verb != List }
+
+// Judged is the verdict on an operation that was answered with an HTTP status
+// and an S3 error code, and whether any operation may get that answer. A
+// server error says nothing about a write; a read it merely failed.
+func Judged(verb Verb, status int, code string) (Verdict, bool) {
+	reads := verb == Get || verb == List
+	switch {
+	case status/100 == 2:
+		return Done, true
+	case status == 404 && verb == Get && code != "NoSuchBucket":
+		return Done, true // the answer: no object
+	case status == 404 && code == "NoSuchKey":
+		return Missing, true
+	case status == 412:
+		return Failed, !reads
+	case status == 403 && code == "RequestTimeTooSkewed":
+		return Refused, true
+	case status/100 == 5 || status == 409 || status == 0 || code == "RequestTimeout":
+		if reads {
+			return Refused, true
+		}
+		return Maybe, true
+	}
+	return Maybe, false
+}

@@ -1,0 +1,165 @@
+package nemesis
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"hangar/tests/consistency/plan"
+	"hangar/tests/harness"
+)
+
+const (
+	// fullService is how many nodes a service has at least, so that each copy
+	// has its place.
+	fullService = 3
+	// transition is how long a change of the layout may take, other faults
+	// included.
+	transition = 3 * time.Minute
+)
+
+// relayout changes the layout under load. Only one change goes on at a time:
+// a second disk wiped before the first is replaced is more than three copies
+// are for.
+func (n *Nemesis) relayout(ctx context.Context, f plan.Fault) (bool, error) {
+	if !n.layout.TryLock() {
+		return false, nil
+	}
+	defer n.layout.Unlock()
+	if n.stuck {
+		return false, nil
+	}
+	nodes := n.named(f.Service)
+	kind := f.Kind
+	if kind == plan.RemoveNode && len(nodes) <= fullService {
+		kind = plan.AddNode
+	}
+	names, release := n.hold(pick(nodes, f.Which))
+	defer release()
+	if len(names) == 0 {
+		return false, nil
+	}
+	n.stuck = true // until all has gone well
+	n.Say("%s: %v", f, names)
+	begin := time.Now()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), transition)
+	defer cancel()
+	var err error
+	switch kind {
+	case plan.AddNode:
+		err = n.addNode(ctx, f)
+	case plan.RemoveNode:
+		err = n.removeNode(ctx, names[0])
+	case plan.MoveZone:
+		err = n.moveZone(ctx, f, names[0])
+	case plan.Replace:
+		err = n.replace(ctx, f, names[0])
+	}
+	if err == nil {
+		n.stuck = false
+		n.Say("%s: done after %v", f.Kind, time.Since(begin).Round(time.Millisecond))
+	}
+	return true, err
+}
+
+// join starts a new node and returns its id once the cluster knows it.
+func (n *Nemesis) join(ctx context.Context, service, zone string) (id string, err error) {
+	n.mu.Lock()
+	n.added++
+	name := fmt.Sprintf("%s-new-%d", service, n.added)
+	n.mu.Unlock()
+	if err := n.Cluster.Add(name, service, zone); err != nil {
+		return "", err
+	}
+	for {
+		if id, err = n.id(name); err == nil && n.known(ctx, id) {
+			return id, nil
+		}
+		if !sleep(ctx, 100*time.Millisecond) { // polls other processes
+			return "", fmt.Errorf("%s does not join: %v", name, err)
+		}
+	}
+}
+
+func (n *Nemesis) known(ctx context.Context, id string) bool {
+	nodes, err := n.Cluster.Layouts().Nodes(ctx)
+	for _, node := range nodes {
+		if err == nil && node.ID == id && node.IsUp {
+			return true
+		}
+	}
+	return false
+}
+
+// id of the node that a process is.
+func (n *Nemesis) id(name string) (string, error) {
+	for _, m := range n.Cluster.Members() {
+		if m.Name == name {
+			return m.NodeID()
+		}
+	}
+	return "", fmt.Errorf("there is no process %q", name)
+}
+
+func (n *Nemesis) zone(name string) string {
+	for _, m := range n.Cluster.Members() {
+		if m.Name == name {
+			return m.Zone
+		}
+	}
+	return ""
+}
+
+// apply makes roles the layout and waits until the data is where it belongs.
+func (n *Nemesis) apply(ctx context.Context, roles ...harness.Role) error {
+	if err := n.Cluster.Layouts().Apply(ctx, roles); err != nil {
+		return err
+	}
+	return n.Cluster.Layouts().AwaitStable(ctx)
+}
+
+func (n *Nemesis) addNode(ctx context.Context, f plan.Fault) error {
+	zone := somewhere(n.Cluster.Members(), f.Which[0])
+	id, err := n.join(ctx, f.Service, zone)
+	if err != nil {
+		return err
+	}
+	return n.apply(ctx, harness.Role{ID: id, Zone: zone, Capacity: harness.Capacity})
+}
+
+func (n *Nemesis) removeNode(ctx context.Context, name string) error {
+	id, err := n.id(name)
+	if err != nil {
+		return err
+	}
+	if err := n.apply(ctx, harness.Role{ID: id, Remove: true}); err != nil {
+		return err
+	}
+	return n.Cluster.Remove(name)
+}
+
+// moveZone tells the cluster that a node stands elsewhere.
+func (n *Nemesis) moveZone(ctx context.Context, f plan.Fault, name string) error {
+	id, err := n.id(name)
+	if err != nil {
+		return err
+	}
+	return n.apply(ctx, harness.Role{ID: id, Zone: somewhere(n.Cluster.Members(), f.Which[0]+1), Capacity: harness.Capacity})
+}
+
+// replace wipes a node's disk and lets a new node take its place.
+func (n *Nemesis) replace(ctx context.Context, f plan.Fault, name string) error {
+	old, err := n.id(name)
+	if err != nil {
+		return err
+	}
+	zone := n.zone(name)
+	if err := n.Cluster.Remove(name); err != nil {
+		return err
+	}
+	id, err := n.join(ctx, f.Service, zone)
+	if err != nil {
+		return err
+	}
+	return n.apply(ctx, harness.Role{ID: old, Remove: true}, harness.Role{ID: id, Zone: zone, Capacity: harness.Capacity})
+}
