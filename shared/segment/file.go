@@ -196,11 +196,14 @@ func (f *osFile) WriteAt(b []byte, off int64) (int, error) {
 	}
 }
 
-// Sync makes everything written durable. One caller at a time.
+// Sync makes everything written durable, the file's length with it, but not its
+// times. One caller at a time.
 func (f *osFile) Sync() error {
 	upTo := f.written.Load()
-	if err := f.File.Sync(); err != nil {
-		return err
+	for err := error(unix.EINTR); err != nil; {
+		if err = unix.Fdatasync(int(f.Fd())); err != nil && !errors.Is(err, unix.EINTR) {
+			return os.NewSyscallError("fdatasync", err)
+		}
 	}
 	if upTo > f.synced && !f.keep {
 		// Advice: whether it was taken does not matter.

@@ -40,7 +40,7 @@ func (p *powered) expect(t *testing.T, want map[int]uint64) { reconcile(t, p, wa
 // stop closes everything as a service that ends does.
 func (p *powered) stop(t *testing.T) {
 	t.Helper()
-	if err := errors.Join(p.Store.Close(), p.base.Close()); err != nil {
+	if err := errors.Join(p.Close(), p.base.Close()); err != nil {
 		t.Error(err)
 	}
 }
@@ -259,7 +259,7 @@ func checkFault(t *testing.T, arm func(*faults), kind fault.Kind, persists bool)
 		}
 	}
 	p.expect(t, want)
-	if err := errors.Join(p.Store.Close(), p.base.Close()); err != nil {
+	if err := errors.Join(p.Close(), p.base.Close()); err != nil {
 		t.Error(err)
 	}
 	p = begin(t, dir)

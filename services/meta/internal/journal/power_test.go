@@ -200,7 +200,7 @@ func losePower(t *testing.T, r *rand.Rand) (replayed int64) {
 	}
 	reconcile(t, p, want, last)
 	replayed += p.Counters().Replayed.Load()
-	if err := errors.Join(p.Store.Close(), p.base.Close()); err != nil {
+	if err := errors.Join(p.Close(), p.base.Close()); err != nil {
 		t.Error(err)
 	}
 	return replayed
