@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"time"
 
+	"hangar/services/admin/internal/coordinator"
 	"hangar/shared/control"
 	"hangar/shared/fault"
 	"hangar/shared/layout"
@@ -55,12 +56,25 @@ type Fleet interface {
 	Barrier(ctx context.Context, rev control.Revision, certain bool) error
 }
 
+// Driver carries layout changes out; see coordinator.Driver. Safe for
+// concurrent use.
+type Driver interface {
+	// Status returns how far the change under way has come, nil when none is.
+	Status(ctx context.Context, v *control.View) *coordinator.Status
+	// Settled is the epoch of a service's ring that majorities have adopted.
+	Settled(service string) uint64
+	Leading() bool
+	Counts() *coordinator.Counts
+}
+
 // Options are what Ops is built from. Store and Mirror are required.
 type Options struct {
 	Store  *control.Store
 	Mirror *control.Mirror
 	// Fleet nil means that this process is alone.
 	Fleet Fleet
+	// Driver nil means that another process carries layout changes out.
+	Driver Driver
 	// Rows nil means that buckets cannot be looked into, hence not deleted.
 	Rows metaapi.Rows
 	// Now defaults to time.Now.
@@ -73,6 +87,7 @@ type Ops struct {
 	store   *control.Store
 	mirror  *control.Mirror
 	fleet   Fleet
+	driver  Driver
 	rows    metaapi.Rows
 	now     func() time.Time
 	log     *slog.Logger
@@ -81,7 +96,7 @@ type Ops struct {
 
 // New makes an Ops.
 func New(o Options) *Ops {
-	ops := &Ops{store: o.Store, mirror: o.Mirror, fleet: o.Fleet, rows: o.Rows, now: o.Now, log: o.Log, compute: layout.Compute}
+	ops := &Ops{store: o.Store, mirror: o.Mirror, fleet: o.Fleet, driver: o.Driver, rows: o.Rows, now: o.Now, log: o.Log, compute: layout.Compute}
 	if ops.fleet == nil {
 		ops.fleet = alone{o.Mirror}
 	}
