@@ -135,9 +135,10 @@ func getClusterLayoutHistory(c call) (any, error) {
 }
 
 func clusterLayoutSkipDeadNodes(c call) (any, error) {
+	// Garage's allowMissingData is taken and changes nothing: a change that
+	// would leave a partition without a majority can only be aborted.
 	in, err := body[struct {
-		Version          *uint64 `json:"version"`
-		AllowMissingData bool    `json:"allowMissingData"`
+		Version *uint64 `json:"version"`
 	}](c)
 	if err != nil {
 		return nil, err
@@ -145,7 +146,7 @@ func clusterLayoutSkipDeadNodes(c call) (any, error) {
 	if in.Version == nil {
 		return nil, invalid("give the version that is under way")
 	}
-	skipped, receipt, err := c.s.ops.SkipDead(c.ctx, *in.Version, in.AllowMissingData)
+	skipped, receipt, err := c.s.ops.SkipDead(c.ctx, *in.Version)
 	if err != nil {
 		return nil, err
 	}

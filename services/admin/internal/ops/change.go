@@ -41,14 +41,18 @@ type Skipped struct {
 }
 
 // SkipDead declares the nodes dead that a change under way waits for and that
-// are down. Unless lose is set it is refused when blocks might be lost by it.
-func (o *Ops) SkipDead(ctx context.Context, version uint64, lose bool) (out Skipped, r Receipt, err error) {
+// are down. It is refused when some partition of blocks would be left without a
+// majority of members that have everything: then only the way back is safe.
+func (o *Ops) SkipDead(ctx context.Context, version uint64) (out Skipped, r Receipt, err error) {
 	l, _, err := o.store.Layout(ctx)
 	switch {
 	case err != nil:
 		return out, r, err
 	case l == nil || l.Change == nil:
 		return out, r, fault.New(fault.Conflict, "no layout change is under way")
+	}
+	if err := o.fleet.Refresh(ctx); err != nil { // who was not heard of yet is not dead
+		return out, r, err
 	}
 	up := o.up()
 	for _, s := range control.StorageServices {
@@ -69,11 +73,8 @@ func (o *Ops) SkipDead(ctx context.Context, version uint64, lose bool) (out Skip
 		}
 	}
 	_, rev, err := o.store.SkipNodes(ctx, version, out.Nodes, func(l *control.Layout) error {
-		if lose {
-			return nil
-		}
 		return fault.Wrap(fault.Conflict, coordinator.Risk(&l.Blocks, l.Change.Skip),
-			"skipping these nodes is not safe: bring them back, abort the change, or allow missing data")
+			"skipping these nodes is not safe: bring them back, or abort the change")
 	})
 	r, err = o.done(ctx, rev, err)
 	return out, r, err

@@ -50,6 +50,8 @@ type Node struct {
 type Fleet interface {
 	// Nodes lists the processes heard of, this one included.
 	Nodes() []Node
+	// Refresh asks anew who is there.
+	Refresh(ctx context.Context) error
 	// Barrier returns nil once every live process's mirror has reached rev,
 	// an error if ctx ended first. With certain set, processes that fell
 	// silent a moment ago count as live.
@@ -113,6 +115,8 @@ func New(o Options) *Ops {
 type alone struct{ mirror *control.Mirror }
 
 func (alone) Nodes() []Node { return nil }
+
+func (alone) Refresh(context.Context) error { return nil }
 
 func (a alone) Barrier(ctx context.Context, rev control.Revision, _ bool) error {
 	return a.mirror.WaitRevision(ctx, rev)
