@@ -53,7 +53,8 @@ func (s *server) services(ctx context.Context) (admin.Bootstrapped, error) {
 	}
 	clock := register.NewClock(register.NewNode(), s.now)
 	rings := process.Rings{Mirror: s.mirror}
-	rows := metaapi.NewClient(n.gateway, rings, clock, metaapi.Options{Near: metaNode})
+	near := func(n object.NodeID) bool { return n == metaNode }
+	rows := metaapi.NewClient(n.gateway, rings, clock, metaapi.Options{Near: near})
 	adm, made, err := s.admin(ctx, n, rows)
 	if err != nil {
 		return made, err
@@ -63,7 +64,7 @@ func (s *server) services(ctx context.Context) (admin.Bootstrapped, error) {
 	}
 	// Only the gateway trades consistency: what decides over bodies and buckets
 	// does not.
-	loose := metaapi.NewClient(n.gateway, rings, clock, metaapi.Options{Near: metaNode, ReadOne: rings.ReadOne, WriteOne: rings.WriteOne})
+	loose := metaapi.NewClient(n.gateway, rings, clock, metaapi.Options{Near: near, ReadOne: rings.ReadOne, WriteOne: rings.WriteOne})
 	if err := s.gateway(n, loose, rings, adm); err != nil {
 		return made, err
 	}
@@ -102,7 +103,7 @@ func (s *server) admin(ctx context.Context, n conns, rows metaapi.Rows) (*admin.
 
 // storage starts the nodes that keep data.
 func (s *server) storage(n conns, rows metaapi.Rows) error {
-	m, err := meta.New(s.c.Meta, meta.Deps{Server: n.meta, Control: s.mirror, Telemetry: s.t, Now: s.now})
+	m, err := meta.New(s.c.Meta, meta.Deps{Server: n.meta, Caller: n.meta, Control: s.mirror, Telemetry: s.t, Now: s.now})
 	if err != nil {
 		return err
 	}
