@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"hangar/services/admin/internal/coordinator"
 	"hangar/services/admin/internal/httpapi"
 	"hangar/services/admin/internal/ops"
 	"hangar/shared/adminapi"
@@ -76,6 +77,7 @@ type Service struct {
 	deps  Deps
 	fleet *fleet
 	store *control.Store
+	drive *coordinator.Driver
 	ops   *ops.Ops
 	http  *httpapi.Server
 	ready chan struct{}
@@ -96,7 +98,14 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{cfg: cfg, deps: deps, store: store, fleet: newFleet(deps.Conn, deps.Mirror), ready: make(chan struct{})}
-	s.ops = ops.New(ops.Options{Store: store, Mirror: deps.Mirror, Fleet: s.fleet, Rows: deps.Rows, Log: deps.Log, Now: deps.Now})
+	s.drive = coordinator.New(coordinator.Options{
+		Store: store, Mirror: deps.Mirror, Caller: deps.Conn, Node: deps.Conn.Node(), Log: deps.Log,
+	})
+	s.ops = ops.New(ops.Options{Store: store, Mirror: deps.Mirror, Fleet: s.fleet, Driver: s.drive, Rows: deps.Rows, Log: deps.Log, Now: deps.Now})
+	if deps.Registry == nil {
+		deps.Registry = prometheus.NewRegistry()
+	}
+	deps.Registry.MustRegister(layoutMetrics{s.drive, deps.Mirror})
 	s.http = httpapi.New(httpapi.Options{
 		Ops: s.ops, AdminToken: cfg.Token, MetricsToken: cfg.MetricsToken, Registry: deps.Registry, Health: deps.Health, Log: deps.Log,
 	})
@@ -132,6 +141,12 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		g.Go("presence", s.fleet.Run)
 		g.Go("deletions", s.ops.Run)
+		stopStatus, err := s.drive.Serve(s.deps.Conn)
+		if err != nil {
+			return errors.Join(err, ln.Close())
+		}
+		g.Defer("status of layout changes", func(context.Context) error { stopStatus(); return nil })
+		g.Go("layout changes", s.drive.Run)
 		stop, err := adminapi.Serve(s.deps.Conn, s.Buckets())
 		if err != nil {
 			return errors.Join(err, ln.Close())

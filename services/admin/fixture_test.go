@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,6 +34,7 @@ type site struct {
 	rows  *metatest.Rows
 	url   string
 	token string
+	stop  func() // ends svc
 }
 
 func start(t *testing.T) *site {
@@ -52,7 +54,7 @@ func start(t *testing.T) *site {
 	if s.store, err = control.OpenStore(s.ctx(), conn.NATS(), control.StoreOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	s.run(s.svc.Run)
+	s.stop = s.run(s.svc.Run)
 	select {
 	case <-s.svc.Ready():
 	case <-s.ctx().Done():
@@ -68,17 +70,36 @@ func (s *site) ctx() context.Context {
 	return ctx
 }
 
-// run runs part until the test ends.
-func (s *site) run(part func(context.Context) error) {
-	ctx, stop := context.WithCancel(context.Background())
+// run runs part until the test ends, or until it is stopped.
+func (s *site) run(part func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- part(ctx) }()
-	s.t.Cleanup(func() {
-		stop()
+	stop = sync.OnceFunc(func() {
+		cancel()
 		if err := <-done; err != nil {
 			s.t.Error(err)
 		}
 	})
+	s.t.Cleanup(stop)
+	return stop
+}
+
+// another starts a second admin process and returns where it answers.
+func (s *site) another() (url string) {
+	s.t.Helper()
+	conn, mirror := s.join("admin", nil)
+	svc, err := admin.New(s.ctx(), admin.Config{Addr: "127.0.0.1:0", Token: token}, admin.Deps{Conn: conn, Mirror: mirror, Log: quiet})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.run(svc.Run)
+	select {
+	case <-svc.Ready():
+	case <-s.ctx().Done():
+		s.t.Fatal("not ready")
+	}
+	return "http://" + svc.Addr().String()
 }
 
 // join adds a process to the cluster. await, unless nil, answers barriers in

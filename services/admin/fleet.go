@@ -139,6 +139,12 @@ func (f *fleet) Nodes() []ops.Node {
 	return out
 }
 
+// Refresh implements ops.Fleet.
+func (f *fleet) Refresh(ctx context.Context) error {
+	_, err := f.list(ctx, nodeapi.Quiet)
+	return err
+}
+
 // Barrier implements ops.Fleet.
 func (f *fleet) Barrier(ctx context.Context, rev control.Revision, certain bool) error {
 	if err := f.mirror.WaitRevision(ctx, rev); err != nil {

@@ -64,9 +64,14 @@ func (s *Store) TakeMetaLows(ctx context.Context, epoch uint64, lows map[layout.
 
 // EndRing ends the change of a service's ring that is joint in epoch, and with
 // the last ring the change. The caller knows that everything is in place.
-// Nothing changes when that epoch is over.
-func (s *Store) EndRing(ctx context.Context, service string, epoch uint64) (*Layout, Revision, error) {
-	return s.modifyLayout(ctx, func(l *Layout) error { return l.EndRing(service, epoch) })
+// Nothing changes, and ended is false, when that epoch is over.
+func (s *Store) EndRing(ctx context.Context, service string, epoch uint64) (l *Layout, ended bool, err error) {
+	l, _, err = s.modifyLayout(ctx, func(l *Layout) error {
+		err := l.EndRing(service, epoch)
+		ended = err == nil
+		return err
+	})
+	return l, ended && err == nil, err
 }
 
 // AbortChange takes the layout version back that is under way. Conflict when

@@ -283,39 +283,26 @@ func weight(p layout.Partition, n object.NodeID) uint64 {
 	return h.Sum64()
 }
 
-// Risk says, for the change of the blocks' ring, what is lost when nodes are
-// skipped: partitions that would be left without a majority of members that
-// have all they should, and those whose blocks might have no copy at all.
+// Risk returns an error when skipping nodes would leave a partition of the
+// blocks' ring without a majority of its next members. As long as there is one
+// nothing is lost: either one of them gains the partition, and takes every
+// block, or all of them held it before, and meet every majority of then.
 func Risk(ring *layout.Ring, skip []object.NodeID) error {
-	unsafe, lost := 0, 0
-	for i := range ring.Assign {
-		p := layout.Partition(i)
-		sets := ring.Sets(p)
-		if len(sets) < 2 {
-			return nil
-		}
-		before, next := sets[0], sets[1]
-		kept, stayed, gained := 0, 0, 0
+	unsafe := 0
+	for i := range ring.Next {
+		next := ring.Sets(layout.Partition(i))[1]
+		kept := 0
 		for _, n := range next {
-			switch {
-			case slices.Contains(skip, n):
-			case before.Has(n):
-				kept, stayed = kept+1, stayed+1
-			default:
-				kept, gained = kept+1, gained+1
+			if !slices.Contains(skip, n) {
+				kept++
 			}
-		}
-		// One who gains p takes every block. Else what a majority of the old
-		// set acknowledged must meet those who stay.
-		if gained == 0 && stayed < len(before)-before.Majority()+1 {
-			lost++
 		}
 		if kept < next.Majority() {
 			unsafe++
 		}
 	}
-	if lost > 0 || unsafe > 0 {
-		return fmt.Errorf("%d partitions of blocks would have less than a majority of their copies, %d might lose blocks", unsafe, lost)
+	if unsafe > 0 {
+		return fmt.Errorf("%d partitions of blocks would be left with less than a majority of their copies", unsafe)
 	}
 	return nil
 }

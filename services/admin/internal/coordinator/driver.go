@@ -182,19 +182,22 @@ func (d *Driver) round(ctx context.Context, l *control.Layout) (quick bool) {
 
 // write makes the change of the record that a plan asks for, if any.
 func (d *Driver) write(ctx context.Context, service string, epoch uint64, plan Plan) {
-	var l *control.Layout
-	var err error
+	var (
+		l     *control.Layout
+		ended bool
+		err   error
+	)
 	switch {
 	case plan.Marks != nil:
 		_, _, err = d.o.Store.TakeMetaLows(ctx, epoch, plan.Marks)
 	case plan.End:
-		l, _, err = d.o.Store.EndRing(ctx, service, epoch)
+		l, ended, err = d.o.Store.EndRing(ctx, service, epoch)
 	}
 	if err != nil { // it is tried again
 		d.o.Log.WarnContext(ctx, "a step of the layout change was not written", "service", service, "phase", plan.Phase, "error", err)
 		return
 	}
-	if l == nil {
+	if !ended {
 		return
 	}
 	d.o.Log.InfoContext(ctx, "the data of a service is in place", "service", service, "version", l.Version, "partitions", plan.Total)

@@ -13,20 +13,23 @@ import (
 // NotImplemented, other paths NotFound.
 func (s *Server) routes() {
 	reads := map[string]func(call) (any, error){
-		"GetClusterHealth":     getClusterHealth,
-		"GetClusterStatus":     getClusterStatus,
-		"GetClusterStatistics": getClusterStatistics,
-		"GetClusterLayout":     getClusterLayout,
-		"ListKeys":             listKeys,
-		"GetKeyInfo":           getKeyInfo,
-		"ListBuckets":          listBuckets,
-		"GetBucketInfo":        getBucketInfo,
+		"GetClusterHealth":        getClusterHealth,
+		"GetClusterStatus":        getClusterStatus,
+		"GetClusterStatistics":    getClusterStatistics,
+		"GetClusterLayout":        getClusterLayout,
+		"GetClusterLayoutHistory": getClusterLayoutHistory,
+		"ListKeys":                listKeys,
+		"GetKeyInfo":              getKeyInfo,
+		"ListBuckets":             listBuckets,
+		"GetBucketInfo":           getBucketInfo,
 	}
 	changes := map[string]func(call) (any, error){
 		"UpdateClusterLayout":         updateClusterLayout,
 		"PreviewClusterLayoutChanges": previewClusterLayoutChanges,
 		"ApplyClusterLayout":          applyClusterLayout,
 		"RevertClusterLayout":         revertClusterLayout,
+		"ClusterLayoutSkipDeadNodes":  clusterLayoutSkipDeadNodes,
+		"AbortClusterLayoutChange":    abortClusterLayoutChange,
 		"CreateKey":                   createKey,
 		"ImportKey":                   importKey,
 		"UpdateKey":                   updateKey,

@@ -1,15 +1,24 @@
 package ops
 
 import (
+	"fmt"
+
+	"hangar/shared/control"
 	"hangar/shared/layout"
 	"hangar/shared/object"
 )
 
 // The states of a cluster.
 const (
-	Healthy     = "healthy"     // every node with a role is up
-	Degraded    = "degraded"    // each partition has a quorum
-	Unavailable = "unavailable" // some partition has none, or there is no layout
+	// Healthy: all copies of all partitions are within reach. While a layout
+	// changes, those of the present and of the next assignment.
+	Healthy = "healthy"
+	// Degraded: every partition has a quorum, in both assignments while the
+	// layout changes, so that everything can be read and written; but something
+	// is down.
+	Degraded = "degraded"
+	// Unavailable: some partition has no quorum, or there is no layout.
+	Unavailable = "unavailable"
 )
 
 // Health sums the cluster up. A partition counts as one of rows and one of
@@ -21,6 +30,10 @@ type Health struct {
 	Partitions                   int
 	PartitionsQuorum             int
 	PartitionsAllOK              int
+	// Changing says that a layout change is under way.
+	Changing bool
+	// Reasons say what keeps the cluster from being healthy.
+	Reasons []string
 }
 
 // Health looks at the layout and at which nodes are up.
@@ -44,6 +57,7 @@ func (o *Ops) Health() Health {
 				h.StorageNodesUp++
 			}
 		}
+		h.Changing = v.Layout.Joint()
 		h.Partitions = min(len(v.Layout.Meta.Assign), len(v.Layout.Blocks.Assign))
 	}
 	h.KnownNodes = len(known)
@@ -59,12 +73,39 @@ func (o *Ops) Health() Health {
 	}
 	switch {
 	case h.Partitions == 0 || h.PartitionsQuorum < h.Partitions:
-	case h.StorageNodesUp == h.StorageNodes:
+	case h.StorageNodesUp == h.StorageNodes && h.PartitionsAllOK == h.Partitions:
 		h.Status = Healthy
 	default:
 		h.Status = Degraded
 	}
+	h.explain(v.Layout, up)
 	return h
+}
+
+// explain finds the reasons for a state that is not healthy.
+func (h *Health) explain(l *control.Layout, up map[object.NodeID]bool) {
+	if l == nil {
+		h.Reasons = append(h.Reasons, "no layout was applied yet")
+		return
+	}
+	if n := h.Partitions - h.PartitionsQuorum; n > 0 {
+		h.Reasons = append(h.Reasons, fmt.Sprintf("%d of %d partitions have no quorum", n, h.Partitions))
+	}
+	for _, s := range control.StorageServices {
+		ring := l.Ring(s)
+		for _, n := range ring.Nodes {
+			if up[n] {
+				continue
+			}
+			what := "is down"
+			if ring.Joint() && !holds(ring.Next, ring.Nodes, n) {
+				what = "is down and leaving"
+			} else if !holds(ring.Assign, ring.Nodes, n) {
+				what = "is down and joining"
+			}
+			h.Reasons = append(h.Reasons, fmt.Sprintf("%s node %s %s", s, n, what))
+		}
+	}
 }
 
 // reach says whether a majority, and whether all, of each replica set are up.

@@ -3,7 +3,6 @@ package ops
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 
 	"hangar/shared/control"
@@ -24,7 +23,10 @@ const maxRoles = 4096
 // LayoutPlan is a layout with what it means for people.
 type LayoutPlan struct {
 	Layout control.Layout
-	// Message explains it, line by line.
+	// Moves and Space say what it does to the present one, Message the same
+	// line by line.
+	Moves   []Move
+	Space   []Space
 	Message []string
 }
 
@@ -169,13 +171,10 @@ func (o *Ops) place(current *control.Layout, changes *control.StagedLayout) (p L
 		return p, err
 	}
 	for _, s := range control.StorageServices {
-		a := to.Meta
-		if s == ServiceBlocks {
-			a = to.Blocks
-		}
-		p.Message = append(p.Message, fmt.Sprintf("%s: %d partitions, %d copies on %d nodes, %d replicas move, usable capacity %d bytes",
-			s, len(a.Assign), cluster.ReplicationFactor, len(a.Nodes), a.Moves, a.PartitionBytes*int64(len(a.Assign))))
+		p.Space = append(p.Space, space(s, current, &p.Layout))
+		p.Moves = append(p.Moves, o.moves(s, p.Layout.Ring(s))...)
 	}
+	p.explain()
 	return p, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"time"
 
+	"hangar/services/admin/internal/coordinator"
 	"hangar/shared/control"
 	"hangar/shared/fault"
 	"hangar/shared/layout"
@@ -49,10 +50,23 @@ type Node struct {
 type Fleet interface {
 	// Nodes lists the processes heard of, this one included.
 	Nodes() []Node
+	// Refresh asks anew who is there.
+	Refresh(ctx context.Context) error
 	// Barrier returns nil once every live process's mirror has reached rev,
 	// an error if ctx ended first. With certain set, processes that fell
 	// silent a moment ago count as live.
 	Barrier(ctx context.Context, rev control.Revision, certain bool) error
+}
+
+// Driver carries layout changes out; see coordinator.Driver. Safe for
+// concurrent use.
+type Driver interface {
+	// Status returns how far the change under way has come, nil when none is.
+	Status(ctx context.Context, v *control.View) *coordinator.Status
+	// Settled is the epoch of a service's ring that majorities have adopted.
+	Settled(service string) uint64
+	Leading() bool
+	Counts() *coordinator.Counts
 }
 
 // Options are what Ops is built from. Store and Mirror are required.
@@ -61,6 +75,8 @@ type Options struct {
 	Mirror *control.Mirror
 	// Fleet nil means that this process is alone.
 	Fleet Fleet
+	// Driver nil means that another process carries layout changes out.
+	Driver Driver
 	// Rows nil means that buckets cannot be looked into, hence not deleted.
 	Rows metaapi.Rows
 	// Now defaults to time.Now.
@@ -73,6 +89,7 @@ type Ops struct {
 	store   *control.Store
 	mirror  *control.Mirror
 	fleet   Fleet
+	driver  Driver
 	rows    metaapi.Rows
 	now     func() time.Time
 	log     *slog.Logger
@@ -81,7 +98,7 @@ type Ops struct {
 
 // New makes an Ops.
 func New(o Options) *Ops {
-	ops := &Ops{store: o.Store, mirror: o.Mirror, fleet: o.Fleet, rows: o.Rows, now: o.Now, log: o.Log, compute: layout.Compute}
+	ops := &Ops{store: o.Store, mirror: o.Mirror, fleet: o.Fleet, driver: o.Driver, rows: o.Rows, now: o.Now, log: o.Log, compute: layout.Compute}
 	if ops.fleet == nil {
 		ops.fleet = alone{o.Mirror}
 	}
@@ -98,6 +115,8 @@ func New(o Options) *Ops {
 type alone struct{ mirror *control.Mirror }
 
 func (alone) Nodes() []Node { return nil }
+
+func (alone) Refresh(context.Context) error { return nil }
 
 func (a alone) Barrier(ctx context.Context, rev control.Revision, _ bool) error {
 	return a.mirror.WaitRevision(ctx, rev)
