@@ -42,7 +42,7 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 		clock := register.NewClock(register.NewNode(), time.Now)
 		rows := metaapi.NewClient(p.Conn, process.Rings{Mirror: p.Mirror}, clock, metaapi.Options{})
 		s, err := New(c.Blocks, Deps{
-			Server: p.Conn, Control: p.Mirror,
+			Server: p.Conn, Caller: p.Conn, Control: p.Mirror,
 			Verifier: record.NewVerifier(rows, time.Now), Telemetry: p.Telemetry,
 		})
 		if err != nil {
