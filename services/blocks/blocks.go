@@ -19,6 +19,7 @@ import (
 	"hangar/shared/kv/badgerkv"
 	"hangar/shared/layout"
 	"hangar/shared/lifecycle"
+	"hangar/shared/nodeapi"
 	"hangar/shared/object"
 	"hangar/shared/process"
 	"hangar/shared/rpc"
@@ -47,7 +48,9 @@ type Control interface {
 // Deps is what the service stands on.
 type Deps struct {
 	// Server answers requests as the node that Identify returned.
-	Server  rpc.Server
+	Server rpc.Server
+	// Caller reaches the other nodes, as the same one.
+	Caller  rpc.Caller
 	Control Control
 	// Verifier decides whether the owner of a block lives.
 	Verifier  blockapi.Verifier
@@ -96,26 +99,45 @@ func (s *Service) Run(ctx context.Context) error {
 			return err
 		}
 		g.Go("store", st.Run)
-		if err := m.register(s.deps.Telemetry.Registry, st); err != nil {
+		r, err := s.newRepair(g, st)
+		if err != nil {
+			return err
+		}
+		if err := m.register(s.deps.Telemetry.Registry, st, r); err != nil {
 			return err
 		}
 		g.Defer("metrics", func(context.Context) error { m.unregister(s.deps.Telemetry.Registry); return nil })
-		requests := newGate(st)
+		requests := newGate(st, r.mover)
 		g.Defer("requests", requests.drain)
-		endpoint, err := blockrpc.Serve(s.deps.Server, s.node, requests)
+		endpoint, err := s.serve(g, requests)
 		if err != nil {
 			return err
 		}
-		g.Defer("endpoint", func(context.Context) error { endpoint.Close(); return nil })
-		stopPeer, err := blockrpc.ServePeer(s.deps.Server, s.node, requests)
-		if err != nil {
-			return err
-		}
-		g.Defer("peer endpoint", func(context.Context) error { stopPeer(); return nil })
 		g.Go("layout", func(ctx context.Context) error { return s.follow(ctx, endpoint, st) })
+		r.start(g, s.ready)
 		s.deps.Telemetry.Health.Register(service, func(context.Context) error { return s.check(st) })
 		return nil
 	})
+}
+
+// serve answers requests of clients, of other nodes and of the layout's driver.
+func (s *Service) serve(g *lifecycle.Group, requests *gate) (*blockrpc.Endpoint, error) {
+	endpoint, err := blockrpc.Serve(s.deps.Server, s.node, requests)
+	if err != nil {
+		return nil, err
+	}
+	g.Defer("endpoint", func(context.Context) error { endpoint.Close(); return nil })
+	stopPeer, err := blockrpc.ServePeer(s.deps.Server, s.node, requests)
+	if err != nil {
+		return nil, err
+	}
+	g.Defer("peer endpoint", func(context.Context) error { stopPeer(); return nil })
+	stopTransfers, err := nodeapi.ServeTransfers(s.deps.Server, service, s.node, requests)
+	if err != nil {
+		return nil, err
+	}
+	g.Defer("transfer endpoint", func(context.Context) error { stopTransfers(); return nil })
+	return endpoint, nil
 }
 
 // open opens index and segments. The index comes first: it locks the directory.

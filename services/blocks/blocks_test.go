@@ -104,13 +104,22 @@ func config1(t testing.TB, dir string) blocks.Config {
 
 func start(t testing.TB, nats *natsd.Server, lane *rpc.Lane, ctl *fixed, dir string) *node {
 	t.Helper()
+	return startWith(t, nats, lane, ctl, dir, nil, func(*blocks.Config) {})
+}
+
+func startWith(t testing.TB, nats *natsd.Server, lane *rpc.Lane, ctl *fixed, dir string, v blockapi.Verifier, tune func(*blocks.Config)) *node {
+	t.Helper()
+	cfg := config1(t, dir)
+	tune(&cfg)
 	id, err := blocks.Identify(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	conn := rpctest.Connect(t, nats, rpc.Options{Node: id, Lane: lane})
 	n := &node{telemetry: newTelemetry()}
-	n.Service, err = blocks.New(config1(t, dir), blocks.Deps{Server: conn, Control: ctl, Telemetry: n.telemetry, Buffers: &ctl.buffers})
+	n.Service, err = blocks.New(cfg, blocks.Deps{
+		Server: conn, Caller: conn, Control: ctl, Verifier: v, Telemetry: n.telemetry, Buffers: &ctl.buffers,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,9 @@ type Config struct {
 	GCUnsafe    bool          `env:"HANGAR_BLOCKS_GC_UNSAFE" desc:"Allow a shorter HANGAR_BLOCKS_GC_GRACE, with which writes under way lose their blocks: for tests only"`
 	GCSweep     time.Duration `env:"HANGAR_BLOCKS_GC_SWEEP" envDefault:"24h" desc:"How often every owner of blocks is verified"`
 	DeadShare   float64       `env:"HANGAR_BLOCKS_COMPACT_SHARE" envDefault:"0.5" desc:"Share of dead bytes from which a segment is rewritten"`
+
+	RepairInterval    time.Duration `env:"HANGAR_BLOCKS_REPAIR_INTERVAL" envDefault:"10m" desc:"How often what this node holds is compared with its replicas"`
+	RepairConcurrency int           `env:"HANGAR_BLOCKS_REPAIR_CONCURRENCY" envDefault:"4" desc:"How many blocks are fetched at once to repair this node or to fill its partitions"`
 }
 
 // indexReserve is the part of the reserve that the index leaves: less than
@@ -43,6 +46,10 @@ func (c *Config) Validate() error {
 			blockapi.MinGrace, blockapi.MaxUnclaimed)
 	case c.GCSweep < c.GCGrace:
 		return errors.New("HANGAR_BLOCKS_GC_SWEEP must not be less than HANGAR_BLOCKS_GC_GRACE")
+	case c.RepairInterval < time.Second:
+		return errors.New("HANGAR_BLOCKS_REPAIR_INTERVAL must be at least 1s")
+	case c.RepairConcurrency < 1 || c.RepairConcurrency > 64:
+		return errors.New("HANGAR_BLOCKS_REPAIR_CONCURRENCY must be between 1 and 64")
 	case c.DeadShare < 0.05 || c.DeadShare > 0.95:
 		return errors.New("HANGAR_BLOCKS_COMPACT_SHARE must be between 0.05 and 0.95")
 	}

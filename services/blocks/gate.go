@@ -8,6 +8,7 @@ import (
 	"hangar/shared/blockapi"
 	"hangar/shared/fault"
 	"hangar/shared/layout"
+	"hangar/shared/nodeapi"
 	"hangar/shared/object"
 )
 
@@ -16,6 +17,7 @@ import (
 type gate struct {
 	node blockapi.Node
 	peer blockapi.Peer
+	move nodeapi.Transferer
 
 	mu     sync.Mutex
 	open   int
@@ -26,9 +28,13 @@ type gate struct {
 var (
 	_ blockapi.Node = (*gate)(nil)
 	_ blockapi.Peer = (*gate)(nil)
+
+	_ nodeapi.Transferer = (*gate)(nil)
 )
 
-func newGate(s *store.Store) *gate { return &gate{node: s, peer: s, idle: make(chan struct{})} }
+func newGate(s *store.Store, m nodeapi.Transferer) *gate {
+	return &gate{node: s, peer: s, move: m, idle: make(chan struct{})}
+}
 
 func (g *gate) enter() error {
 	g.mu.Lock()
@@ -121,4 +127,20 @@ func (g *gate) Confirm(ctx context.Context, epoch uint64, from object.NodeID, en
 	}
 	defer g.leave()
 	return g.peer.Confirm(ctx, epoch, from, entries)
+}
+
+func (g *gate) Transfer(ctx context.Context, t nodeapi.Transfer) (nodeapi.Progress, error) {
+	if err := g.enter(); err != nil {
+		return nodeapi.Progress{}, err
+	}
+	defer g.leave()
+	return g.move.Transfer(ctx, t)
+}
+
+func (g *gate) Adopt(ctx context.Context, epoch uint64) (nodeapi.Adopted, error) {
+	if err := g.enter(); err != nil {
+		return nodeapi.Adopted{}, err
+	}
+	defer g.leave()
+	return g.move.Adopt(ctx, epoch)
 }

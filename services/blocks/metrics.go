@@ -27,7 +27,7 @@ func newMetrics() *metrics {
 func (m *metrics) observeSync(d time.Duration) { m.fsync.Observe(d.Seconds()) }
 
 // register adds everything to a registry, or nothing.
-func (m *metrics) register(r prometheus.Registerer, st *store.Store) error {
+func (m *metrics) register(r prometheus.Registerer, st *store.Store, work *repair) error {
 	c := st.Counters()
 	m.counter("puts_total", "Blocks received.", c.Puts.Load)
 	m.counter("puts_known_total", "Blocks received that were there already.", c.Known.Load)
@@ -39,6 +39,15 @@ func (m *metrics) register(r prometheus.Registerer, st *store.Store) error {
 	m.counter("gc_hints_lost_total", "Hints of dead owners left to the sweep.", c.HintsLost.Load)
 	m.counter("compacted_segments_total", "Segments removed by compaction.", c.SegmentsRemoved.Load)
 	m.counter("compacted_bytes_total", "Bytes that compaction moved.", c.BytesMoved.Load)
+	m.counter("old_epochs_total", "Writes refused because they came by an older layout.", c.OldEpochs.Load)
+	m.counter("repaired_total", "Blocks taken from other nodes.", c.Repaired.Load)
+	m.counter("repaired_references_total", "References taken from other nodes.", c.RepairedRefs.Load)
+	m.counter("resync_done_total", "Wanted blocks settled.", work.worker.Synced.Load)
+	m.counter("resync_failed_total", "Tries at wanted blocks that failed.", work.worker.Failed.Load)
+	m.counter("resync_dead_total", "References not taken over because their owner is dead.", work.worker.DeadRefs.Load)
+	m.counter("compare_rounds_total", "Comparisons of everything with all replicas.", work.comparer.Rounds.Load)
+	m.counter("compare_found_total", "Blocks that a comparison found lacking.", work.comparer.Found.Load)
+	m.counter("given_up_references_total", "References given up after a change of the layout.", work.mover.Given.Load)
 	m.all = append(m.all, newUsage(st))
 	for i, metric := range m.all {
 		if err := r.Register(metric); err != nil {
@@ -64,8 +73,8 @@ func (m *metrics) unregister(r prometheus.Registerer) {
 
 // usage reads the sums of a store once per scrape.
 type usage struct {
-	store                                          *store.Store
-	blocks, live, dead, segments, queued, writable *prometheus.Desc
+	store                                                  *store.Store
+	blocks, live, dead, segments, queued, writable, wanted *prometheus.Desc
 }
 
 func newUsage(st *store.Store) *usage {
@@ -79,13 +88,14 @@ func newUsage(st *store.Store) *usage {
 		dead:     desc("dead_bytes", "Bytes in segments that nobody needs."),
 		segments: desc("segments", "Segment files."),
 		queued:   desc("gc_queue", "Owners that wait to be verified."),
+		wanted:   desc("resync_queue", "Blocks that wait to be fetched, referred to or replaced."),
 		writable: desc("writable", "1 while writes are taken, 0 when the disk is full or failing."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (u *usage) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{u.blocks, u.live, u.dead, u.segments, u.queued, u.writable} {
+	for _, d := range []*prometheus.Desc{u.blocks, u.live, u.dead, u.segments, u.queued, u.writable, u.wanted} {
 		out <- d
 	}
 }
@@ -100,6 +110,7 @@ func (u *usage) Collect(out chan<- prometheus.Metric) {
 		writable = 0
 	}
 	gauge(u.writable, writable)
+	gauge(u.wanted, u.store.Wanted())
 	now, err := u.store.Usage()
 	if err != nil {
 		out <- prometheus.NewInvalidMetric(u.blocks, err)

@@ -42,7 +42,7 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 		clock := register.NewClock(register.NewNode(), p.Now)
 		rows := metaapi.NewClient(p.Conn, rings, clock, metaapi.Options{Near: rings.Near(c.Process.Zone)})
 		s, err := New(c.Blocks, Deps{
-			Server: p.Conn, Control: p.Mirror,
+			Server: p.Conn, Caller: p.Conn, Control: p.Mirror,
 			Verifier: record.NewVerifier(rows, p.Now), Telemetry: p.Telemetry,
 		})
 		if err != nil {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 
 	"hangar/services/blocks/internal/index"
 	"hangar/shared/blockapi"
@@ -101,20 +102,37 @@ func (s *Store) holdsFor(h object.Hash, epoch uint64) bool {
 	return member
 }
 
+// giveChange is the most references that are given up in one commit.
+const giveChange = 200
+
 // Give drops references that all nodes of the ring of epoch have confirmed, and
-// blocks with their last one. It does nothing (OldEpoch) once a newer epoch was
-// adopted: the block may have come home again. At most index.MaxChange.
+// blocks with their last one. It stops (OldEpoch) once a newer epoch was
+// adopted: the block may have come home again.
 func (s *Store) Give(ctx context.Context, epoch uint64, entries []blockapi.Entry) error {
-	return s.committer.Update(ctx, func(tx *kv.Tx) error {
-		for _, e := range entries {
-			for _, o := range e.Owners {
-				if err := index.DropRef(tx, epoch, index.IDOf(o), e.Hash); err != nil {
+	type ref struct {
+		h hash
+		o index.OwnerID
+	}
+	var refs []ref
+	for _, e := range entries {
+		for _, o := range e.Owners {
+			refs = append(refs, ref{e.Hash, index.IDOf(o)})
+		}
+	}
+	for part := range slices.Chunk(refs, giveChange) {
+		err := s.committer.Update(ctx, func(tx *kv.Tx) error {
+			for _, r := range part {
+				if err := index.DropRef(tx, epoch, r.o, r.h); err != nil {
 					return err
 				}
 			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // ForgetOwners drops the records of owners that refer to nothing here any

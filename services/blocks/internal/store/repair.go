@@ -219,3 +219,20 @@ func (s *Store) Check(ctx context.Context, h object.Hash) (found bool, err error
 	s.opts.Buffers.Put(b.Data)
 	return true, nil
 }
+
+// Mark reads a named value of background work; nil when there is none.
+func (s *Store) Mark(name string) (value []byte, err error) {
+	err = s.index.View(func(r kv.Reader) error {
+		value, _, err = index.Mark(r, name)
+		return err
+	})
+	return value, err
+}
+
+// SetMark stores one.
+func (s *Store) SetMark(ctx context.Context, name string, value []byte) error {
+	return s.committer.Update(ctx, func(tx *kv.Tx) error {
+		index.SetMark(tx, name, value)
+		return nil
+	})
+}
