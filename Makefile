@@ -15,10 +15,10 @@ LINT_VERSION := v2.15.0
 SAY      = @printf '\033[1m==> %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit e2e race check fmt vet lint tidy bench clients clean
+.PHONY: help build run test unit e2e faults consistency durability consistency-bites race check fmt vet lint tidy bench clients clean
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 build: ## build all binaries into bin/ (static)
 	$(SAY) "Building bin/ (the first time takes a few minutes)"
@@ -30,7 +30,7 @@ build: ## build all binaries into bin/ (static)
 run: build ## build, start Hangar on ./data, print how to use it
 	@exec $(BIN)/hangar server --data $(DATA)
 
-test: build unit e2e ## all tests: units, then real processes with real clients
+test: build unit e2e faults ## all tests: units, then real processes with real clients, then faults
 
 unit: ## unit, conformance, simulation and real-NATS/real-Badger tests
 	$(SAY) "Unit tests"
@@ -40,6 +40,27 @@ unit: ## unit, conformance, simulation and real-NATS/real-Badger tests
 e2e: build clients ## end-to-end tests with real clients
 	$(SAY) "End-to-end tests"
 	@cd tests && $(GO) test -timeout 20m -count=1 -v ./e2e/... | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
+
+faults: build ## the short form of consistency and durability under faults
+	$(SAY) "Consistency and durability under faults (short form)"
+	@cd tests && $(GO) test -timeout 15m -count=1 -v ./consistency/... | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
+
+consistency: build ## the long form; HANGAR_SEED=… and HANGAR_LENGTH=… repeat a run
+	$(SAY) "Consistency under faults (long form)"
+	@cd tests && HANGAR_LONG=1 $(GO) test -timeout 2h -count=1 -v -run 'TestFaults|TestRegressions' ./consistency | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
+
+durability: build ## ten thousand objects outlive nodes, zones and disks
+	$(SAY) "Durability (long form)"
+	@cd tests && HANGAR_LONG=1 $(GO) test -timeout 1h -count=1 -v -run TestDurability ./consistency | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
+
+MUTANTS := $(CURDIR)/$(BIN)/mutations
+consistency-bites: ## binaries with one rule of the protocol switched off lose against the consistency tests
+	$(SAY) "Binaries with a rule switched off"
+	@mkdir -p $(MUTANTS)
+	@CGO_ENABLED=0 $(GO) build -trimpath -tags mutations -ldflags '$(LDFLAGS)' -o $(MUTANTS)/ \
+		./services/standalone/cmd/hangar ./services/gateway/cmd/gateway ./services/meta/cmd/meta \
+		./services/blocks/cmd/blocks ./services/admin/cmd/admin
+	@cd tests && HANGAR_MUTANTS=$(MUTANTS) $(GO) test -timeout 1h -count=1 -v -run TestBites ./consistency | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
 
 race: ## unit tests with the race detector
 	$(SAY) "Unit tests with the race detector"

@@ -70,10 +70,11 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 		}
 		open, cancel := context.WithTimeout(ctx, openTimeout)
 		defer cancel()
+		rings := process.Rings{Mirror: p.Mirror}
 		clock := register.NewClock(register.NewNode(), p.Now)
 		s, err := New(open, c.Admin, Deps{
 			Conn: p.Conn, Mirror: p.Mirror, Registry: p.Telemetry.Registry, Log: p.Telemetry.Logger, Now: p.Now,
-			Rows: metaapi.NewClient(p.Conn, process.Rings{Mirror: p.Mirror}, clock, metaapi.Options{}),
+			Rows: metaapi.NewClient(p.Conn, rings, clock, metaapi.Options{Near: rings.Near(c.Process.Zone)}),
 		})
 		if err != nil {
 			return err

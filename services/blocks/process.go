@@ -38,8 +38,9 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 		if err := p.AwaitControl(ctx); err != nil {
 			return err
 		}
+		rings := process.Rings{Mirror: p.Mirror}
 		clock := register.NewClock(register.NewNode(), p.Now)
-		rows := metaapi.NewClient(p.Conn, process.Rings{Mirror: p.Mirror}, clock, metaapi.Options{})
+		rows := metaapi.NewClient(p.Conn, rings, clock, metaapi.Options{Near: rings.Near(c.Process.Zone)})
 		s, err := New(c.Blocks, Deps{
 			Server: p.Conn, Control: p.Mirror,
 			Verifier: record.NewVerifier(rows, p.Now), Telemetry: p.Telemetry,

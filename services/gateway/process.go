@@ -45,7 +45,9 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 		g.Defer("block client", func(context.Context) error { blocks.Close(); return nil })
 		clock := register.NewClock(register.NewNode(), p.Now)
 		gw, err := New(c.Gateway, Deps{
-			Rows:      metaapi.NewClient(p.Conn, rings, clock, metaapi.Options{ReadOne: rings.ReadOne, WriteOne: rings.WriteOne}),
+			Rows: metaapi.NewClient(p.Conn, rings, clock, metaapi.Options{
+				Near: rings.Near(c.Process.Zone), ReadOne: rings.ReadOne, WriteOne: rings.WriteOne,
+			}),
 			Blocks:    blocks,
 			Buckets:   adminapi.NewClient(p.Conn),
 			View:      p.Mirror.View,

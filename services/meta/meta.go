@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"hangar/services/meta/internal/bodies"
-	"hangar/services/meta/internal/collector"
 	"hangar/services/meta/internal/journal"
 	"hangar/services/meta/internal/membership"
 	"hangar/services/meta/internal/table"
@@ -127,13 +126,13 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		g.Go("committer", writer.Run)
 		g.Defer("rows", func(context.Context) error { rows.Close(); return nil })
-		old := &collector.Collector{Table: rows, Self: s.node, Ring: s.ring, Grace: s.cfg.Grace, Now: s.deps.Now, Log: s.log}
-		g.Go("collector", old.Run)
+		old := s.collector(rows, members)
+		repair := s.repair(rows, members, writer)
 		g.Go("bodies", large.Run)
 		g.Go("members", members.Run)
 		g.Go("copier", copier.Run)
 		g.Go("journal", store.Run)
-		metrics := newMetrics(s.deps.Telemetry.Registry, rows, writer, large, old)
+		metrics := newMetrics(s.deps.Telemetry.Registry, rows, writer, large, old, repair)
 		metrics.changes(members, copier)
 		g.Defer("metrics", func(context.Context) error { metrics.unregister(); return nil })
 
@@ -142,10 +141,17 @@ func (s *Service) Run(ctx context.Context) error {
 			return err
 		}
 		g.Defer("server", func(context.Context) error { server.Close(); return nil })
+		stopPeer, err := metaapi.ServePeer(s.deps.Server, s.node, members)
+		if err != nil {
+			return err
+		}
+		g.Defer("peers", func(context.Context) error { stopPeer(); return nil })
 		if err := s.serveTransfers(g, members, copier); err != nil {
 			return err
 		}
 		g.Go("layout", func(ctx context.Context) error { return s.follow(ctx, server, members) })
+		g.Go("collector", s.onceReady(old.Run))
+		g.Go("repair", s.onceReady(repair.Run))
 		s.deps.Telemetry.Health.Register("meta", func(context.Context) error { return s.check(rows) })
 		return nil
 	})

@@ -3,6 +3,7 @@ package meta
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"hangar/services/meta/internal/antientropy"
 	"hangar/services/meta/internal/bodies"
 	"hangar/services/meta/internal/collector"
 	"hangar/services/meta/internal/membership"
@@ -17,13 +18,14 @@ type metrics struct {
 	all      []prometheus.Collector
 }
 
-func newMetrics(registry prometheus.Registerer, rows *table.Table, writer *kv.Committer, large *bodies.Log, old *collector.Collector) *metrics {
+func newMetrics(registry prometheus.Registerer, rows *table.Table, writer *kv.Committer, large *bodies.Log, old *collector.Collector, repair *antientropy.Worker) *metrics {
 	m := &metrics{registry: registry}
 	stats := writer.Stats()
 	m.counter("updates_total", "Requests that went through the committer.", stats.Updates.Load)
 	m.counter("commits_total", "Commits, each of a group of requests.", stats.Commits.Load)
 	m.counter("commit_failures_total", "Commits that failed, with every request in them.", stats.Failures.Load)
 	m.counter("forgotten_rows_total", "Old delete markers that were dropped.", old.Forgotten)
+	m.repair(repair.Stats())
 	c := large.Counters()
 	m.counter("corrupt_bodies_total", "Reads of bodies whose checksum was wrong.", c.CorruptReads.Load)
 	m.counter("compacted_segments_total", "Segments of bodies that compaction removed.", c.SegmentsRemoved.Load)
@@ -38,6 +40,18 @@ func newMetrics(registry prometheus.Registerer, rows *table.Table, writer *kv.Co
 		return 1
 	})
 	return m
+}
+
+func (m *metrics) repair(s *antientropy.Stats) {
+	m.counter("repair_rounds_total", "Rounds in which rows were compared with another node to the end.", s.Rounds.Load)
+	m.counter("repair_failed_rounds_total", "Rounds that another node or an error cut short.", s.Failures.Load)
+	m.counter("repair_compared_rows_total", "Rows of parts that differed, compared one by one.", s.Compared.Load)
+	m.counter("repair_rows_total", "Rows that were written to a node that lacked them.", s.Repaired.Load)
+	m.counter("repair_failed_rows_total", "Rows that differ and could not be repaired.", s.Unrepaired.Load)
+	m.gauge("repair_differing_partitions", "Partitions that differed in the last round with each other node, summed up.",
+		func() float64 { return float64(s.Differing.Load()) })
+	m.gauge("repair_last_success_seconds", "When this node was last through with every other, in Unix seconds; 0 before the first time.",
+		func() float64 { return float64(s.LastSuccess.Load()) })
 }
 
 // changes adds what tells about changes of the layout.

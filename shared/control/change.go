@@ -74,10 +74,12 @@ func (l *Layout) Begin(p Placement, now time.Time) (Layout, error) {
 	return next, nil
 }
 
-// takeLows writes down the low marks of all partitions of rows, gathered for
+// TakeLows writes down the low marks of all partitions of rows, gathered for
 // the joint epoch from a majority of those that held them before. What was
-// written for that epoch already, by another driver, holds.
-func (l *Layout) takeLows(epoch uint64, lows map[layout.Partition]register.Tag) error {
+// written for that epoch already, by another driver, holds. Like the other
+// changes of a layout below it returns an error, and leaves l alone, when there
+// is nothing to change.
+func (l *Layout) TakeLows(epoch uint64, lows map[layout.Partition]register.Tag) error {
 	if !l.Meta.Joint() || l.Meta.Epoch != epoch || l.MetaLowsEpoch >= epoch {
 		return errUnchanged
 	}
@@ -99,9 +101,9 @@ func (l *Layout) takeLows(epoch uint64, lows map[layout.Partition]register.Tag) 
 	return nil
 }
 
-// endRing makes the next assignment of a service's ring, joint in that epoch,
+// EndRing makes the next assignment of a service's ring, joint in that epoch,
 // the only one. The caller knows that all its data is in place.
-func (l *Layout) endRing(service string, epoch uint64) error {
+func (l *Layout) EndRing(service string, epoch uint64) error {
 	ring := l.Ring(service)
 	switch {
 	case !ring.Joint() || ring.Epoch != epoch:
@@ -116,10 +118,10 @@ func (l *Layout) endRing(service string, epoch uint64) error {
 	return nil
 }
 
-// abort takes version back: joint rings return to where they came from, and so
+// Abort takes version back: joint rings return to where they came from, and so
 // do the roles of their services. A ring that has ended already stays where it
 // is, with its roles. Further changes may follow, hence the version moves on.
-func (l *Layout) abort(version uint64) error {
+func (l *Layout) Abort(version uint64) error {
 	if l.Change == nil {
 		return fault.New(fault.Conflict, "no layout change is under way")
 	}
@@ -152,8 +154,8 @@ func (l *Layout) abort(version uint64) error {
 	return nil
 }
 
-// skip notes that nothing is waited for that only nodes could do.
-func (l *Layout) skip(version uint64, nodes []object.NodeID) error {
+// Skip notes that nothing is waited for that only nodes could do.
+func (l *Layout) Skip(version uint64, nodes []object.NodeID) error {
 	if l.Change == nil {
 		return fault.New(fault.Conflict, "no layout change is under way")
 	}

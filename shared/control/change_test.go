@@ -71,13 +71,13 @@ func TestBegin(t *testing.T) {
 func TestLows(t *testing.T) {
 	l := begin(t, begin(t, Layout{}, placement([2]byte{1, 2}, [2]byte{3, 4})), placement([2]byte{1, 5}, [2]byte{3, 4}))
 	l.MetaLows = map[layout.Partition]register.Tag{0: {Time: 3}, 1: {Time: 5}}
-	if err := l.takeLows(2, map[layout.Partition]register.Tag{0: {Time: 7}}); !fault.Is(err, fault.Invalid) {
+	if err := l.TakeLows(2, map[layout.Partition]register.Tag{0: {Time: 7}}); !fault.Is(err, fault.Invalid) {
 		t.Errorf("with a partition missing: %v", err)
 	}
-	if err := l.takeLows(1, bothLows); err != errUnchanged { //nolint:errorlint // the very value
+	if err := l.TakeLows(1, bothLows); err != errUnchanged { //nolint:errorlint // the very value
 		t.Errorf("of an epoch that is over: %v", err)
 	}
-	if err := l.takeLows(2, bothLows); err != nil {
+	if err := l.TakeLows(2, bothLows); err != nil {
 		t.Fatal(err)
 	}
 	want := map[layout.Partition]register.Tag{0: {Time: 7}, 1: {Time: 5}}
@@ -85,29 +85,29 @@ func TestLows(t *testing.T) {
 		t.Errorf("epoch %d, lows (-want +got):\n%s", l.MetaLowsEpoch, d)
 	}
 	higher := map[layout.Partition]register.Tag{0: {Time: 9}, 1: {Time: 9}}
-	if err := l.takeLows(2, higher); err != errUnchanged { //nolint:errorlint // the very value
+	if err := l.TakeLows(2, higher); err != errUnchanged { //nolint:errorlint // the very value
 		t.Errorf("a second time: %v", err)
 	}
 }
 
 func TestEndRing(t *testing.T) {
 	l := begin(t, begin(t, Layout{}, placement([2]byte{1, 2}, [2]byte{3, 4})), placement([2]byte{1, 5}, [2]byte{6, 4}))
-	if err := l.endRing(ServiceMeta, 2); !fault.Is(err, fault.Conflict) {
+	if err := l.EndRing(ServiceMeta, 2); !fault.Is(err, fault.Conflict) {
 		t.Errorf("without low marks: %v", err)
 	}
-	if err := l.takeLows(2, bothLows); err != nil {
+	if err := l.TakeLows(2, bothLows); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.endRing(ServiceMeta, 1); err != errUnchanged { //nolint:errorlint // the very value
+	if err := l.EndRing(ServiceMeta, 1); err != errUnchanged { //nolint:errorlint // the very value
 		t.Errorf("of another epoch: %v", err)
 	}
-	if err := l.endRing(ServiceMeta, 2); err != nil || l.Meta.Joint() || l.Change == nil {
+	if err := l.EndRing(ServiceMeta, 2); err != nil || l.Meta.Joint() || l.Change == nil {
 		t.Fatalf("one of two: %v, %+v", err, l)
 	}
-	if err := l.endRing(ServiceMeta, 3); err != errUnchanged { //nolint:errorlint // the very value
+	if err := l.EndRing(ServiceMeta, 3); err != errUnchanged { //nolint:errorlint // the very value
 		t.Errorf("at rest: %v", err)
 	}
-	if err := l.endRing(ServiceBlocks, 2); err != nil || l.Joint() || l.Change != nil || l.Blocks.Epoch != 3 {
+	if err := l.EndRing(ServiceBlocks, 2); err != nil || l.Joint() || l.Change != nil || l.Blocks.Epoch != 3 {
 		t.Fatalf("the last: %v, %+v", err, l)
 	}
 }
@@ -118,12 +118,12 @@ func TestAbort(t *testing.T) {
 	to.ZoneRedundancy = 2
 	l := begin(t, born, to)
 	for _, v := range []uint64{1, 3} {
-		if err := l.abort(v); !fault.Is(err, fault.Conflict) {
+		if err := l.Abort(v); !fault.Is(err, fault.Conflict) {
 			t.Errorf("abort of version %d: %v", v, err)
 		}
 	}
 	whole := l
-	if err := whole.abort(2); err != nil {
+	if err := whole.Abort(2); err != nil {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(born.Roles, whole.Roles); d != "" || whole.ZoneRedundancy != 0 || whole.Joint() || whole.Change != nil {
@@ -132,18 +132,18 @@ func TestAbort(t *testing.T) {
 	if whole.Version != 3 || whole.AbortedVersion != 2 || whole.Meta.Epoch != 3 || whole.Blocks.Epoch != 3 {
 		t.Errorf("%+v", whole)
 	}
-	if err := whole.abort(3); !fault.Is(err, fault.Conflict) {
+	if err := whole.Abort(3); !fault.Is(err, fault.Conflict) {
 		t.Errorf("at rest: %v", err)
 	}
 	// What has ended stays.
-	if err := l.takeLows(2, bothLows); err != nil {
+	if err := l.TakeLows(2, bothLows); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.endRing(ServiceMeta, 2); err != nil {
+	if err := l.EndRing(ServiceMeta, 2); err != nil {
 		t.Fatal(err)
 	}
 	ended := l.Meta
-	if err := l.abort(2); err != nil {
+	if err := l.Abort(2); err != nil {
 		t.Fatal(err)
 	}
 	want := placement([2]byte{1, 5}, [2]byte{3, 4}).Roles
@@ -157,16 +157,16 @@ func TestAbort(t *testing.T) {
 
 func TestSkip(t *testing.T) {
 	l := begin(t, begin(t, Layout{}, placement([2]byte{1, 2}, [2]byte{3, 4})), placement([2]byte{1, 2}, [2]byte{6, 4}))
-	if err := l.skip(1, []object.NodeID{nodeID(6)}); !fault.Is(err, fault.Conflict) {
+	if err := l.Skip(1, []object.NodeID{nodeID(6)}); !fault.Is(err, fault.Conflict) {
 		t.Errorf("for another version: %v", err)
 	}
-	if err := l.skip(2, []object.NodeID{nodeID(6), nodeID(2), nodeID(6)}); err != nil {
+	if err := l.Skip(2, []object.NodeID{nodeID(6), nodeID(2), nodeID(6)}); err != nil {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff([]object.NodeID{nodeID(2), nodeID(6)}, l.Change.Skip); d != "" {
 		t.Errorf("skipped (-want +got):\n%s", d)
 	}
-	if err := l.skip(2, []object.NodeID{nodeID(6)}); err != errUnchanged { //nolint:errorlint // the very value
+	if err := l.Skip(2, []object.NodeID{nodeID(6)}); err != errUnchanged { //nolint:errorlint // the very value
 		t.Errorf("again: %v", err)
 	}
 }

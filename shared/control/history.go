@@ -82,6 +82,14 @@ func (h *History) note(l *Layout, now time.Time) error {
 	return nil
 }
 
+// Last returns the newest layout noted, nil when there is none.
+func (h *History) Last() *PastLayout {
+	if h == nil || len(h.Layouts) == 0 {
+		return nil
+	}
+	return &h.Layouts[len(h.Layouts)-1]
+}
+
 func (h *History) roles() (n int) {
 	for _, p := range h.Layouts {
 		n += len(p.Roles)

@@ -59,20 +59,20 @@ func (s *Store) ApplyLayout(ctx context.Context, next Layout, expect, staged Rev
 // rows' ring; one for each partition. Nothing changes when that epoch has
 // them, or is over.
 func (s *Store) TakeMetaLows(ctx context.Context, epoch uint64, lows map[layout.Partition]register.Tag) (*Layout, Revision, error) {
-	return s.modifyLayout(ctx, func(l *Layout) error { return l.takeLows(epoch, lows) })
+	return s.modifyLayout(ctx, func(l *Layout) error { return l.TakeLows(epoch, lows) })
 }
 
 // EndRing ends the change of a service's ring that is joint in epoch, and with
 // the last ring the change. The caller knows that everything is in place.
 // Nothing changes when that epoch is over.
 func (s *Store) EndRing(ctx context.Context, service string, epoch uint64) (*Layout, Revision, error) {
-	return s.modifyLayout(ctx, func(l *Layout) error { return l.endRing(service, epoch) })
+	return s.modifyLayout(ctx, func(l *Layout) error { return l.EndRing(service, epoch) })
 }
 
 // AbortChange takes the layout version back that is under way. Conflict when
 // none is, or another.
 func (s *Store) AbortChange(ctx context.Context, version uint64) (*Layout, Revision, error) {
-	return s.modifyLayout(ctx, func(l *Layout) error { return l.abort(version) })
+	return s.modifyLayout(ctx, func(l *Layout) error { return l.Abort(version) })
 }
 
 // SkipNodes declares nodes dead for the change under way, see Change.Skip.
@@ -80,7 +80,7 @@ func (s *Store) AbortChange(ctx context.Context, version uint64) (*Layout, Revis
 // that version is not under way.
 func (s *Store) SkipNodes(ctx context.Context, version uint64, nodes []object.NodeID, check func(*Layout) error) (*Layout, Revision, error) {
 	return s.modifyLayout(ctx, func(l *Layout) error {
-		if err := l.skip(version, nodes); err != nil || check == nil {
+		if err := l.Skip(version, nodes); err != nil || check == nil {
 			return err
 		}
 		return check(l)

@@ -126,8 +126,12 @@ func unsent(err error) bool {
 func transient(err error) bool {
 	var api *jetstream.APIError
 	return unsent(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) ||
-		errors.As(err, &api) && api.Code == 503
+		errors.As(err, &api) && (api.Code == 503 || api.ErrorCode == errNoPeers)
 }
+
+// errNoPeers is how JetStream refuses a stream for which too few servers are
+// there, which is so for a moment when all start together.
+const errNoPeers jetstream.ErrorCode = 10005
 
 func unavailable(err error) error {
 	return fault.Wrap(fault.Unavailable, err, "control state cannot be reached")

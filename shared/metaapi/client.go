@@ -26,9 +26,9 @@ const (
 
 // Options tune a Client. The zero value is good.
 type Options struct {
-	// Near is the node to prefer for what one node can answer: the one of this
-	// process or zone.
-	Near object.NodeID
+	// Near reports whether a node is to be preferred for what one node can
+	// answer: it is in this process or zone. Nil means that none is.
+	Near func(object.NodeID) bool
 	// Timing of the protocol; register.DefaultTiming when zero.
 	Timing register.Timing
 	// ReadOne and WriteOne are asked at each operation whether it does with one
@@ -47,7 +47,7 @@ type Client struct {
 	caller rpc.Caller
 	rings  Rings
 	clock  *register.Clock
-	near   object.NodeID
+	near   func(object.NodeID) bool
 	timing register.Timing
 	// readOne and writeOne are those of the Options.
 	readOne, writeOne func() bool
@@ -63,6 +63,9 @@ var _ Rows = (*Client)(nil)
 func NewClient(caller rpc.Caller, rings Rings, clock *register.Clock, o Options) *Client {
 	if o.Timing == (register.Timing{}) {
 		o.Timing = register.DefaultTiming()
+	}
+	if o.Near == nil {
+		o.Near = func(object.NodeID) bool { return false }
 	}
 	c := &Client{caller: caller, rings: rings, clock: clock, near: o.Near, timing: o.Timing, readOne: o.ReadOne, writeOne: o.WriteOne}
 	for _, one := range []*func() bool{&c.readOne, &c.writeOne} {
@@ -148,6 +151,7 @@ type operation struct {
 	sent      register.Effect
 	next      register.Effect
 	bodyCame  bool // from the member that was asked for it
+	began     time.Time
 	straggler *time.Timer
 	cancel    context.CancelFunc
 }
@@ -192,22 +196,23 @@ func (o *operation) within(ctx context.Context, d time.Duration) (context.Contex
 
 // locate looks the row up in the ring in force.
 func (o *operation) locate() register.Config {
-	o.slot = o.place().slot(o.key)
+	p := o.place()
+	o.slot = p.slot(o.key)
 	cfg := o.slot.config
-	cfg.Near = o.pickNear(o.slot.target.Nodes)
+	cfg.Near = o.pickNear(p, o.slot.target.Nodes)
 	cfg.ReadOne, cfg.WriteOne = o.readOne(), o.writeOne()
 	return cfg
 }
 
-// pickNear chooses who is asked for bodies: the near node if it is a member,
+// pickNear chooses who is asked for bodies: a near node if one is a member,
 // else any that was not late of late.
-func (c *Client) pickNear(nodes []object.NodeID) int {
+func (c *Client) pickNear(p *placement, nodes []object.NodeID) int {
 	if len(nodes) < 2 {
 		return 0
 	}
 	start := rand.IntN(len(nodes))
 	for i, n := range nodes {
-		if n == c.near {
+		if p.near[n] {
 			start = i
 		}
 	}
@@ -311,6 +316,7 @@ func (o *operation) gather(ctx context.Context, e register.Effect, m rpc.Message
 	ctx, o.cancel = o.within(ctx, e.Within)
 	defer o.cancel()
 	o.sent, o.next, o.bodyCame, o.straggler = e, register.Effect{}, false, nil
+	o.began = time.Now()
 	err := o.caller.Gather(ctx, o.slot.target, m, o.hear)
 	if o.straggler != nil {
 		o.straggler.Stop()
@@ -324,7 +330,9 @@ func (o *operation) hear(a rpc.Answer) (done bool) {
 	o.bodyCame = o.bodyCame || i == o.sent.BodyFrom
 	o.next = o.answer(o.sent.Round, i, a)
 	if o.next.Do == register.Wait && o.next.Within > 0 {
-		o.straggler = time.AfterFunc(o.next.Within, o.cancel)
+		// What it would save is a round: of the quorum's time, half is well
+		// spent where the way is long and no two answers take the same time.
+		o.straggler = time.AfterFunc(max(o.next.Within, time.Since(o.began)/2), o.cancel)
 	}
 	return o.next.Do != register.Wait
 }

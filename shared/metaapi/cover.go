@@ -107,10 +107,10 @@ func (c *Client) covering(p *placement, parts []layout.Partition, lost map[objec
 	for n := range lost {
 		down[n] = true
 	}
-	if nodes, err := coverFor(p.ring, parts, c.near, down, one); err == nil {
+	if nodes, err := coverFor(p.ring, parts, p.near, down, one); err == nil {
 		return nodes, nil
 	}
-	return coverFor(p.ring, parts, c.near, lost, one)
+	return coverFor(p.ring, parts, p.near, lost, one)
 }
 
 // all is every partition of the ring.
@@ -145,13 +145,14 @@ func need(i int, set layout.ReplicaSet, one bool) int {
 }
 
 // cover chooses few nodes, without those that are down, that hold a majority
-// of each replica set of each of parts. near comes first if it helps.
-func cover(ring *layout.Ring, parts []layout.Partition, near object.NodeID, down map[object.NodeID]bool) ([]object.NodeID, error) {
+// of each replica set of each of parts. Those that are near come first
+// if they help.
+func cover(ring *layout.Ring, parts []layout.Partition, near, down map[object.NodeID]bool) ([]object.NodeID, error) {
 	return coverFor(ring, parts, near, down, false)
 }
 
 // coverFor is cover with as many members of each of parts as need says.
-func coverFor(ring *layout.Ring, parts []layout.Partition, near object.NodeID, down map[object.NodeID]bool, one bool) ([]object.NodeID, error) {
+func coverFor(ring *layout.Ring, parts []layout.Partition, near, down map[object.NodeID]bool, one bool) ([]object.NodeID, error) {
 	var sets []layout.ReplicaSet
 	var missing []int
 	for _, part := range parts {
@@ -182,8 +183,8 @@ func coverFor(ring *layout.Ring, parts []layout.Partition, near object.NodeID, d
 		best, most := object.NodeID{}, 0
 		for _, n := range ring.Nodes { // in a fixed order
 			g := gain[n]
-			if n == near && g > 0 {
-				g = len(sets) + 1
+			if near[n] && g > 0 {
+				g += len(sets)
 			}
 			if !down[n] && g > most {
 				best, most = n, g

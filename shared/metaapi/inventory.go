@@ -130,7 +130,7 @@ func AskInventory(ctx context.Context, c rpc.Caller, n object.NodeID, q *Invento
 func CoverAssigned(ring *layout.Ring, parts []layout.Partition, near object.NodeID, down map[object.NodeID]bool) ([]object.NodeID, error) {
 	old := *ring
 	old.Next = nil
-	return cover(&old, parts, near, down)
+	return cover(&old, parts, map[object.NodeID]bool{near: true}, down)
 }
 
 func (s *Server) inventory(ctx context.Context, m rpc.Message) (rpc.Message, error) {

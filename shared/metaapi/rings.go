@@ -24,6 +24,7 @@ type Rings interface {
 type placement struct {
 	ring  *layout.Ring
 	slots []slotOnce
+	near  map[object.NodeID]bool
 	// cover is who is asked for a listing while all are well, by index.
 	cover [2]func() ([]object.NodeID, error)
 	// share is the part of all partitions that a node holds, on average.
@@ -42,15 +43,22 @@ type slot struct {
 	sets   []layout.ReplicaSet
 }
 
-func newPlacement(ring *layout.Ring, near object.NodeID) *placement {
-	p := &placement{ring: ring, share: 1}
+func newPlacement(ring *layout.Ring, near func(object.NodeID) bool) *placement {
+	p := &placement{ring: ring, share: 1, near: map[object.NodeID]bool{}}
 	if ring != nil && len(ring.Assign) > 0 {
 		p.slots = make([]slotOnce, len(ring.Assign))
 		members := len(ring.Assign[0])
 		p.share = min(1, float64(members)/float64(max(1, len(ring.Nodes))))
 	}
+	if ring != nil {
+		for _, n := range ring.Nodes {
+			if near(n) {
+				p.near[n] = true
+			}
+		}
+	}
 	for _, one := range []bool{false, true} {
-		p.cover[index(one)] = sync.OnceValues(func() ([]object.NodeID, error) { return coverFor(ring, p.all(), near, nil, one) })
+		p.cover[index(one)] = sync.OnceValues(func() ([]object.NodeID, error) { return coverFor(ring, p.all(), p.near, nil, one) })
 	}
 	return p
 }

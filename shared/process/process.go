@@ -23,7 +23,7 @@ import (
 type Config struct {
 	NATS      NATS
 	Telemetry telemetry.Config
-	Zone      string `env:"HANGAR_ZONE" desc:"Where this node stands, proposed to whoever assigns the layout"`
+	Zone      string `env:"HANGAR_ZONE" desc:"Where this node stands, proposed to whoever assigns the layout; nodes of the same zone are asked first"`
 }
 
 // NATS says how to reach the message broker.

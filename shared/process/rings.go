@@ -2,10 +2,12 @@ package process
 
 import (
 	"context"
+	"slices"
 
 	"hangar/shared/control"
 	"hangar/shared/layout"
 	"hangar/shared/metaapi"
+	"hangar/shared/object"
 )
 
 // Layouts is how a layout is followed; *control.Mirror is one.
@@ -43,6 +45,17 @@ func (r Rings) ReadOne() bool { return r.Mirror.View().Cluster.Consistency.Reads
 
 // WriteOne reports whether writes wait for one replica only at present.
 func (r Rings) WriteOne() bool { return r.Mirror.View().Cluster.Consistency.WritesOne() }
+
+// Near returns what reports whether a node stands in a zone by the layout in
+// force. With no zone none does.
+func (r Rings) Near(zone string) func(object.NodeID) bool {
+	return func(n object.NodeID) bool {
+		l := r.Mirror.View().Layout
+		return zone != "" && l != nil && slices.ContainsFunc(l.Roles, func(role control.Role) bool {
+			return role.Node == n && role.Zone == zone
+		})
+	}
+}
 
 // Await implements metaapi.Rings.
 func (r Rings) Await(ctx context.Context, epoch uint64) {

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"hangar/tests/consistency/plan"
-	"hangar/tests/harness"
+	"hangar/tests/harness/fleet"
 )
 
 // bite is a rule of the protocol that is switched off, and a run that must
@@ -59,8 +59,8 @@ func orphanedWrites(seed uint64) plan.Plan {
 	for i := range 6 {
 		at, which := time.Second+time.Duration(i)*round, int(seed)+i
 		p.Faults = append(p.Faults,
-			plan.Fault{Kind: plan.KillMany, At: at, For: 900 * time.Millisecond, Service: harness.Meta, Which: []int{which, which / 3}},
-			plan.Fault{Kind: plan.KillMany, At: at + 500*time.Millisecond, For: 300 * time.Millisecond, Service: harness.Gateway, Which: []int{which, which / 2}})
+			plan.Fault{Kind: plan.KillMany, At: at, For: 900 * time.Millisecond, Service: fleet.Meta, Which: []int{which, which / 3}},
+			plan.Fault{Kind: plan.KillMany, At: at + 500*time.Millisecond, For: 300 * time.Millisecond, Service: fleet.Gateway, Which: []int{which, which / 2}})
 	}
 	return p
 }
@@ -75,10 +75,10 @@ func TestBites(t *testing.T) {
 	for _, b := range bites {
 		t.Run(b.mutation, func(t *testing.T) {
 			env := map[string][]string{}
-			for _, s := range []string{harness.Meta, harness.Gateway, harness.Blocks, harness.Admin} {
+			for _, s := range []string{fleet.Meta, fleet.Gateway, fleet.Blocks, fleet.Admin} {
 				env[s] = []string{"MUTATION=" + b.mutation}
 			}
-			c, err := StartLocal(t, t.TempDir(), Shape{Meta: 3, Blocks: 3, Gateways: 3, Bin: mutants, Env: env})
+			c, err := Start(t, Shape{Meta: 3, Blocks: 3, Gateways: 3, Bin: mutants, Env: env})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,12 +23,12 @@ import (
 	"hangar/tests/consistency/nemesis"
 	"hangar/tests/consistency/plan"
 	"hangar/tests/consistency/workload"
-	"hangar/tests/harness"
+	"hangar/tests/harness/fleet"
 )
 
 // Run is one run of all workloads against one cluster.
 type Run struct {
-	Cluster nemesis.Cluster
+	Cluster *fleet.Fleet
 	Plan    plan.Plan
 	// Load says how many clients there are and how fast they are.
 	Load Load
@@ -69,8 +70,8 @@ func (r Run) Do(ctx context.Context) (Report, error) {
 	registers, sets, objects := check.NewHistory(), check.NewHistory(), check.NewHistory()
 	var gateways []*workload.Client
 	for _, m := range r.Cluster.Members() {
-		if m.Service == harness.Gateway {
-			gateways = append(gateways, workload.NewClient(m.S3))
+		if m.Service == fleet.Gateway {
+			gateways = append(gateways, workload.NewClient(m.API, r.Cluster.Client(m.Zone)))
 		}
 	}
 	load := func(h *check.History, salt uint64) workload.Load {
@@ -98,6 +99,11 @@ func (r Run) Do(ctx context.Context) (Report, error) {
 	start(r.Load.Objects, obj.Run)
 	n := nemesis.Nemesis{Cluster: r.Cluster, Now: registers.Now, Say: r.Say}
 	windows, trouble := n.Run(ctx, r.Plan)
+	for _, d := range r.Cluster.Deaths() {
+		if name, _, _ := strings.Cut(d, " "); !slices.Contains(r.Cluster.Small(), name) {
+			trouble = errors.Join(trouble, errors.New(d))
+		}
+	}
 	// What a healed cluster answers counts too: it shows what was lost.
 	calm := time.NewTimer(2 * time.Second)
 	defer calm.Stop()

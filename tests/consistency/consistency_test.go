@@ -12,6 +12,7 @@ import (
 	"hangar/tests/consistency/nemesis"
 	"hangar/tests/consistency/plan"
 	"hangar/tests/harness"
+	"hangar/tests/harness/netns"
 )
 
 // seed is HANGAR_SEED, or one that nobody has seen before.
@@ -55,11 +56,16 @@ func bin(t *testing.T) string { return filepath.Dir(harness.Bin(t, "hangar")) }
 // run plays the plan of a seed on a fresh cluster.
 func run(t *testing.T, seed uint64, length time.Duration) {
 	t.Helper()
-	c, err := StartLocal(t, t.TempDir(), Shape{Meta: 3, Blocks: 3, Gateways: 3, Bin: bin(t)})
+	shape := Shape{Meta: 3, Blocks: 3, Gateways: 3, Bin: bin(t), Hosts: true, Small: os.Geteuid() == 0}
+	if why := netns.Possible(); why != nil && os.Getenv(netns.Require) == "" {
+		t.Logf("no test hosts, so nobody is cut off: %v", why)
+		shape.Hosts = false
+	}
+	c, err := Start(t, shape)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := Run{Cluster: c, Plan: plan.New(seed, length, nemesis.Kinds(c)), Load: Usual, Evidence: evidence(t, seed), Say: t.Logf}
+	r := Run{Cluster: c, Plan: plan.New(seed, length, nemesis.Kinds(c, relayout())), Load: Usual, Evidence: evidence(t, seed), Say: t.Logf}
 	ctx, cancel := context.WithTimeout(t.Context(), length+5*time.Minute)
 	defer cancel()
 	rep, err := r.Do(ctx)
@@ -68,19 +74,48 @@ func run(t *testing.T, seed uint64, length time.Duration) {
 	}
 	t.Logf("%s", rep.Text)
 	if !rep.OK() {
-		t.Errorf("seed %d, length %v: the cluster broke its promise", seed, length)
+		t.Errorf("the cluster broke its promise; to repeat: HANGAR_SEED=%d HANGAR_LENGTH=%v make consistency", seed, length)
 	}
 	if rep.Trouble != nil {
 		t.Errorf("seed %d, length %v: %v", seed, length, rep.Trouble)
 	}
 }
 
+// relayout is whether a layout that holds data can be changed.
+func relayout() bool { return os.Getenv("HANGAR_RELAYOUT") != "" }
+
 // TestFaults: what clients are told stays true whatever happens to the cluster.
+// The seed is a new one each time unless HANGAR_SEED names it.
 func TestFaults(t *testing.T) {
-	usual := 40 * time.Second
-	if os.Getenv("HANGAR_LONG") != "" {
+	usual := shortRun
+	if long() {
 		usual = 10 * time.Minute
 	}
-	s := seed(t)
-	run(t, s, length(t, usual))
+	run(t, seed(t), length(t, usual))
+}
+
+// shortRun is the length of a run in the short form.
+const shortRun = 40 * time.Second
+
+// regressions are runs that once found something, and one that covers many
+// kinds of fault.
+var regressions = []struct {
+	seed   uint64
+	length time.Duration
+	why    string
+}{
+	{1923792116, shortRun, "nine kinds of fault, cuts of the network mixed with a full disk and a wrong clock"},
+}
+
+// TestRegressions plays again what once found something.
+func TestRegressions(t *testing.T) {
+	if long() && os.Getenv("HANGAR_SEED") != "" {
+		t.Skip("one seed is asked for")
+	}
+	for _, r := range regressions {
+		t.Run(strconv.FormatUint(r.seed, 10), func(t *testing.T) {
+			t.Log(r.why)
+			run(t, r.seed, r.length)
+		})
+	}
 }

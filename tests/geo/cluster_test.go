@@ -5,11 +5,13 @@ package geo
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"hangar/tests/harness"
@@ -35,6 +37,15 @@ func get(ctx context.Context, c *s3.Client, key string) (string, error) {
 	defer out.Body.Close()
 	b, err := io.ReadAll(out.Body)
 	return string(b), err
+}
+
+// httpStatus is the status that an error of a client carries, 0 if none.
+func httpStatus(err error) int {
+	var e *awshttp.ResponseError
+	if errors.As(err, &e) {
+		return e.HTTPStatusCode()
+	}
+	return 0
 }
 
 // eventually tries f again until it succeeds.

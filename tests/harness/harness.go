@@ -123,11 +123,12 @@ func (s *Server) AdminCall(method, path string, in, out any) {
 
 // AdminCall does one Admin API request with the test token.
 func AdminCall(endpoint, method, path string, in, out any) error {
-	return AdminCallContext(context.Background(), endpoint, method, path, in, out)
+	return AdminCallWith(context.Background(), http.DefaultClient, endpoint, method, path, in, out)
 }
 
-// AdminCallContext is AdminCall for as long as ctx lasts.
-func AdminCallContext(ctx context.Context, endpoint, method, path string, in, out any) error {
+// AdminCallWith is AdminCall for as long as ctx lasts, over a client of the
+// caller.
+func AdminCallWith(ctx context.Context, c *http.Client, endpoint, method, path string, in, out any) error {
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
@@ -142,7 +143,7 @@ func AdminCallContext(ctx context.Context, endpoint, method, path string, in, ou
 	}
 	req.Header.Set("Authorization", "Bearer "+AdminToken)
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := c.Do(req)
 	if err != nil {
 		return err
 	}
@@ -184,7 +185,7 @@ func Run(t testing.TB, env []string, name string, args ...string) *Process {
 // it is called stands before its output in the log of a test that fails.
 func RunWith(t testing.TB, called string, cmd *exec.Cmd, start func(*exec.Cmd) error) *Process {
 	t.Helper()
-	p, err := LaunchWith(cmd, start)
+	p, err := Launch(cmd, start)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,17 +199,9 @@ func RunWith(t testing.TB, called string, cmd *exec.Cmd, start func(*exec.Cmd) e
 	return p
 }
 
-// Launch starts a program with this environment, for those who cannot fail a
-// test. Of the result's methods those that need no test may be used: PID, Done
-// and Output.
-func Launch(env []string, name string, args ...string) (*Process, error) {
-	cmd := exec.Command(name, args...)
-	cmd.Env = env
-	return LaunchWith(cmd, (*exec.Cmd).Start)
-}
-
-// LaunchWith is Launch of cmd with a function of the caller.
-func LaunchWith(cmd *exec.Cmd, start func(*exec.Cmd) error) (*Process, error) {
+// Launch is RunWith for those who cannot fail a test. Of the result only those
+// methods may be used that need no test: PID, Done and Output.
+func Launch(cmd *exec.Cmd, start func(*exec.Cmd) error) (*Process, error) {
 	p := &Process{cmd: cmd, done: make(chan struct{})}
 	// Die with the test, also when the test is killed.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"hangar/tests/consistency/plan"
-	"hangar/tests/harness"
+	"hangar/tests/harness/fleet"
 )
 
 const (
@@ -47,13 +47,13 @@ func (n *Nemesis) relayout(ctx context.Context, f plan.Fault) (bool, error) {
 	var err error
 	switch kind {
 	case plan.AddNode:
-		err = n.addNode(ctx, f)
+		err = n.Grow(ctx, f.Service, somewhere(n.Cluster.Members(), f.Which[0]))
 	case plan.RemoveNode:
-		err = n.removeNode(ctx, names[0])
+		err = n.Shrink(ctx, names[0])
 	case plan.MoveZone:
 		err = n.moveZone(ctx, f, names[0])
 	case plan.Replace:
-		err = n.replace(ctx, f, names[0])
+		err = n.replace(ctx, f.Service, names[0])
 	}
 	if err == nil {
 		n.stuck = false
@@ -111,28 +111,30 @@ func (n *Nemesis) zone(name string) string {
 }
 
 // apply makes roles the layout and waits until the data is where it belongs.
-func (n *Nemesis) apply(ctx context.Context, roles ...harness.Role) error {
+func (n *Nemesis) apply(ctx context.Context, roles ...fleet.Role) error {
 	if err := n.Cluster.Layouts().Apply(ctx, roles); err != nil {
 		return err
 	}
 	return n.Cluster.Layouts().AwaitStable(ctx)
 }
 
-func (n *Nemesis) addNode(ctx context.Context, f plan.Fault) error {
-	zone := somewhere(n.Cluster.Members(), f.Which[0])
-	id, err := n.join(ctx, f.Service, zone)
+// Grow adds a node of a service and waits until it holds its share.
+func (n *Nemesis) Grow(ctx context.Context, service, zone string) error {
+	id, err := n.join(ctx, service, zone)
 	if err != nil {
 		return err
 	}
-	return n.apply(ctx, harness.Role{ID: id, Zone: zone, Capacity: harness.Capacity})
+	return n.apply(ctx, fleet.Role{ID: id, Zone: zone, Capacity: fleet.Capacity})
 }
 
-func (n *Nemesis) removeNode(ctx context.Context, name string) error {
+// Shrink takes a node out of the layout and, once others hold its share, ends
+// it.
+func (n *Nemesis) Shrink(ctx context.Context, name string) error {
 	id, err := n.id(name)
 	if err != nil {
 		return err
 	}
-	if err := n.apply(ctx, harness.Role{ID: id, Remove: true}); err != nil {
+	if err := n.apply(ctx, fleet.Role{ID: id, Remove: true}); err != nil {
 		return err
 	}
 	return n.Cluster.Remove(name)
@@ -144,11 +146,17 @@ func (n *Nemesis) moveZone(ctx context.Context, f plan.Fault, name string) error
 	if err != nil {
 		return err
 	}
-	return n.apply(ctx, harness.Role{ID: id, Zone: somewhere(n.Cluster.Members(), f.Which[0]+1), Capacity: harness.Capacity})
+	return n.apply(ctx, fleet.Role{ID: id, Zone: somewhere(n.Cluster.Members(), f.Which[0]+1), Capacity: fleet.Capacity})
+}
+
+// Wipe replaces one node of a service, and says which.
+func (n *Nemesis) Wipe(ctx context.Context, service string, which int) (string, error) {
+	name := pick(n.named(service), []int{which})[0]
+	return name, n.replace(ctx, service, name)
 }
 
 // replace wipes a node's disk and lets a new node take its place.
-func (n *Nemesis) replace(ctx context.Context, f plan.Fault, name string) error {
+func (n *Nemesis) replace(ctx context.Context, service, name string) error {
 	old, err := n.id(name)
 	if err != nil {
 		return err
@@ -157,9 +165,9 @@ func (n *Nemesis) replace(ctx context.Context, f plan.Fault, name string) error 
 	if err := n.Cluster.Remove(name); err != nil {
 		return err
 	}
-	id, err := n.join(ctx, f.Service, zone)
+	id, err := n.join(ctx, service, zone)
 	if err != nil {
 		return err
 	}
-	return n.apply(ctx, harness.Role{ID: old, Remove: true}, harness.Role{ID: id, Zone: zone, Capacity: harness.Capacity})
+	return n.apply(ctx, fleet.Role{ID: old, Remove: true}, fleet.Role{ID: id, Zone: zone, Capacity: fleet.Capacity})
 }

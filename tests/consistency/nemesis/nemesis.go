@@ -13,12 +13,13 @@ import (
 
 	"hangar/tests/consistency/check"
 	"hangar/tests/consistency/plan"
-	"hangar/tests/harness"
+	"hangar/tests/harness/fleet"
+	"hangar/tests/harness/netns"
 )
 
-// Cluster is what can be done to any cluster of real processes.
+// Cluster is what can be done to a cluster of real processes; *fleet.Fleet is one.
 type Cluster interface {
-	Members() []harness.Member
+	Members() []fleet.Member
 	// Kill is kill -9; Start runs an ended process on its data again.
 	Kill(name string) error
 	Start(name string) error
@@ -27,46 +28,29 @@ type Cluster interface {
 	// Add makes a new process; Remove ends one and deletes its data.
 	Add(name, service, zone string) error
 	Remove(name string) error
-	// Layouts changes the layout; nil where that cannot be done yet.
-	Layouts() *harness.Layouts
-}
-
-// Network is a cluster whose processes can be cut off from each other.
-type Network interface {
-	// Cut drops what the processes in from send to those in to.
-	Cut(from, to []string) error
-	// Heal undoes all cuts.
-	Heal() error
-}
-
-// Clocks is a cluster whose processes can be given a wrong clock.
-type Clocks interface {
+	Layouts() fleet.Layouts
+	// Network lies between the processes; nil if it cannot be cut.
+	Network() *netns.Network
 	// SetClock puts a process's clock off by so much, from now on.
 	SetClock(name string, offset time.Duration) error
-}
-
-// Disks is a cluster of which some nodes have small disks.
-type Disks interface {
-	// Small names the nodes with small disks.
+	// Small names the nodes with small disks. Fill takes all free space of
+	// one; Free gives it back.
 	Small() []string
-	// Fill takes all free space of a node's disk; Free gives it back.
 	Fill(name string) error
 	Free(name string) error
 }
 
-// Kinds lists the faults that a cluster can suffer.
-func Kinds(c Cluster) []plan.Kind {
-	kinds := []plan.Kind{plan.Kill, plan.KillMany, plan.Pause, plan.PauseMany, plan.KillAdmin, plan.KillNATS}
-	if _, ok := c.(Network); ok {
+// Kinds lists the faults that a cluster can suffer, relayout whether its layout
+// may change while it holds data.
+func Kinds(c Cluster, relayout bool) []plan.Kind {
+	kinds := []plan.Kind{plan.Kill, plan.KillMany, plan.Pause, plan.PauseMany, plan.KillAdmin, plan.KillNATS, plan.Skew}
+	if c.Network() != nil {
 		kinds = append(kinds, plan.IsolateNode, plan.IsolateZone, plan.SplitGateways, plan.OneWay)
 	}
-	if _, ok := c.(Clocks); ok {
-		kinds = append(kinds, plan.Skew)
-	}
-	if d, ok := c.(Disks); ok && len(d.Small()) > 0 {
+	if len(c.Small()) > 0 {
 		kinds = append(kinds, plan.FillDisk)
 	}
-	if c.Layouts() != nil {
+	if relayout {
 		kinds = append(kinds, plan.AddNode, plan.RemoveNode, plan.MoveZone, plan.Replace)
 	}
 	return kinds
@@ -166,11 +150,10 @@ func (n *Nemesis) do(ctx context.Context, f plan.Fault) (bool, error) {
 		before = func(name string) error { return n.Cluster.Signal(name, syscall.SIGSTOP) }
 		after = func(name string) error { return n.Cluster.Signal(name, syscall.SIGCONT) }
 	case plan.Skew:
-		clocks := n.Cluster.(Clocks)
-		before = func(name string) error { return clocks.SetClock(name, f.Amount) }
-		after = func(name string) error { return clocks.SetClock(name, 0) }
+		before = func(name string) error { return n.Cluster.SetClock(name, f.Amount) }
+		after = func(name string) error { return n.Cluster.SetClock(name, 0) }
 	case plan.FillDisk:
-		before, after = n.Cluster.(Disks).Fill, n.Cluster.(Disks).Free
+		before, after = n.Cluster.Fill, n.unfill
 	}
 	err := each(names, before)
 	sleep(ctx, f.For)
@@ -180,6 +163,11 @@ func (n *Nemesis) do(ctx context.Context, f plan.Fault) (bool, error) {
 // revive starts a process and waits until it runs: a process that can only
 // serve once others do is not waited for to the end.
 func (n *Nemesis) revive(name string) error { return n.Cluster.Start(name) }
+
+// unfill frees a disk. The process may have ended when it could not write.
+func (n *Nemesis) unfill(name string) error {
+	return errors.Join(n.Cluster.Free(name), n.Cluster.Start(name))
+}
 
 // each does something to several processes at once.
 func each(names []string, do func(string) error) error {
@@ -194,11 +182,9 @@ func each(names []string, do func(string) error) error {
 
 // take chooses the processes that a fault hits among those no other has hold of.
 func (n *Nemesis) take(f plan.Fault) (names []string, release func()) {
-	var can []string
-	if d, ok := n.Cluster.(Disks); ok && f.Kind == plan.FillDisk {
-		can = d.Small()
-	} else {
-		can = n.named(f.Service)
+	can := n.named(f.Service)
+	if f.Kind == plan.FillDisk {
+		can = n.Cluster.Small()
 	}
 	return n.hold(pick(can, f.Which))
 }
@@ -251,14 +237,12 @@ func (n *Nemesis) Heal(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, recovery)
 	defer cancel()
 	var errs []error
-	if net, ok := n.Cluster.(Network); ok {
-		errs = append(errs, net.Heal())
+	if net := n.Cluster.Network(); net != nil {
+		net.Heal()
 	}
-	if d, ok := n.Cluster.(Disks); ok {
-		errs = append(errs, each(d.Small(), d.Free))
-	}
+	errs = append(errs, each(n.Cluster.Small(), n.Cluster.Free))
 	for _, m := range n.Cluster.Members() {
-		errs = append(errs, n.Cluster.Signal(m.Name, syscall.SIGCONT), n.Cluster.Start(m.Name))
+		errs = append(errs, n.Cluster.SetClock(m.Name, 0), n.Cluster.Signal(m.Name, syscall.SIGCONT), n.Cluster.Start(m.Name))
 	}
 	for _, m := range n.Cluster.Members() {
 		if err := n.Cluster.AwaitHealthy(ctx, m.Name); err != nil {
@@ -270,10 +254,10 @@ func (n *Nemesis) Heal(ctx context.Context) error {
 
 // cut makes a fault of the network.
 func (n *Nemesis) cut(ctx context.Context, f plan.Fault) (bool, error) {
-	net := n.Cluster.(Network)
+	net := n.Cluster.Network()
 	all := n.Cluster.Members()
 	var one, rest []string
-	split := func(in func(harness.Member) bool) {
+	split := func(in func(fleet.Member) bool) {
 		for _, m := range all {
 			if in(m) {
 				one = append(one, m.Name)
@@ -285,35 +269,39 @@ func (n *Nemesis) cut(ctx context.Context, f plan.Fault) (bool, error) {
 	switch f.Kind {
 	case plan.IsolateZone:
 		zone := all[f.Which[0]%len(all)].Zone
-		split(func(m harness.Member) bool { return m.Zone == zone })
+		split(func(m fleet.Member) bool { return m.Zone == zone })
 	case plan.SplitGateways:
 		// Each gateway with its zone, and the zones without a gateway to the first.
-		gateways := n.named(harness.Gateway)
+		gateways := n.named(fleet.Gateway)
 		var zone string
 		for _, m := range all {
 			if m.Name == gateways[f.Which[0]%len(gateways)] {
 				zone = m.Zone
 			}
 		}
-		split(func(m harness.Member) bool { return m.Zone == zone && m.Service != harness.NATS })
+		split(func(m fleet.Member) bool { return m.Zone == zone && m.Service != fleet.NATS })
 	default:
 		name := pick(n.named(f.Service), f.Which)[0]
-		split(func(m harness.Member) bool { return m.Name == name })
+		split(func(m fleet.Member) bool { return m.Name == name })
 	}
 	n.Say("%s: %v", f, one)
-	var errs []error
-	if f.Kind != plan.OneWay || f.Which[0]%2 == 0 {
-		errs = append(errs, net.Cut(one, rest))
-	}
-	if f.Kind != plan.OneWay || f.Which[0]%2 == 1 {
-		errs = append(errs, net.Cut(rest, one))
+	for _, a := range one {
+		for _, b := range rest {
+			if f.Kind != plan.OneWay || f.Which[0]%2 == 0 {
+				net.CutOneWay(a, b)
+			}
+			if f.Kind != plan.OneWay || f.Which[0]%2 == 1 {
+				net.CutOneWay(b, a)
+			}
+		}
 	}
 	sleep(ctx, f.For)
-	return true, errors.Join(append(errs, net.Heal())...)
+	net.Heal()
+	return true, nil
 }
 
 // zones that nodes of a cluster stand in.
-func zones(all []harness.Member) (zones []string) {
+func zones(all []fleet.Member) (zones []string) {
 	for _, m := range all {
 		if m.Zone != "" && !slices.Contains(zones, m.Zone) {
 			zones = append(zones, m.Zone)
@@ -323,7 +311,7 @@ func zones(all []harness.Member) (zones []string) {
 }
 
 // somewhere is a zone that follows from a number.
-func somewhere(all []harness.Member, which int) string {
+func somewhere(all []fleet.Member, which int) string {
 	z := zones(all)
 	return z[rand.New(rand.NewPCG(uint64(which), 0)).IntN(len(z))]
 }

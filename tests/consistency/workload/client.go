@@ -34,10 +34,8 @@ type Client struct {
 }
 
 // NewClient returns a client of the gateway at endpoint ("http://host:port").
-func NewClient(endpoint string) *Client {
-	return &Client{endpoint: endpoint, host: strings.TrimPrefix(endpoint, "http://"), http: &http.Client{
-		Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
-	}}
+func NewClient(endpoint string, over *http.Client) *Client {
+	return &Client{endpoint: endpoint, host: strings.TrimPrefix(endpoint, "http://"), http: over}
 }
 
 // request is what is asked. Query is in canonical form.

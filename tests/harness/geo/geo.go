@@ -99,7 +99,17 @@ func Start(t testing.TB, o Options) *Cluster {
 	c.plan(&o)
 	c.http.Transport = c.Client(1).Transport()
 	for _, p := range c.Processes {
-		p.Start()
+		if p.Service == "nats" {
+			p.Start()
+		}
+	}
+	for _, p := range c.Of("nats") { // or who finds it away goes elsewhere for a while
+		p.AwaitHealthy()
+	}
+	for _, p := range c.Processes {
+		if p.Service != "nats" {
+			p.Start()
+		}
 	}
 	c.layOut(&o)
 	for _, p := range c.Processes {

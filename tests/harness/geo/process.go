@@ -114,9 +114,6 @@ func (p *Process) Ops() string { return "http://" + p.Host.AddrPort(opsPort) }
 // 1, so what lies between must not be cut.
 func (p *Process) AwaitHealthy() {
 	p.c.t.Helper()
-	if p.Service == "nats" {
-		return // whoever needs it waits for it
-	}
 	p.c.await(p.Name+" does not serve", func(ctx context.Context) error {
 		if !p.Running() {
 			p.c.t.Fatalf("%s ended before it served:\n%s", p.Name, p.Output())
@@ -125,7 +122,15 @@ func (p *Process) AwaitHealthy() {
 	})
 }
 
+// healthy asks once; of NATS, whether it takes connections.
 func (p *Process) healthy(ctx context.Context) error {
+	if p.Service == "nats" {
+		conn, err := p.c.Client(1).DialContext(ctx, "tcp4", p.Host.AddrPort(natsPort))
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Ops()+"/health", nil)
 	if err != nil {
 		return err

@@ -220,14 +220,17 @@ func (n *Network) Close() {
 	n.mu.Unlock()
 	n.running.Wait() // the routes: nobody adds to a wire any more
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, w := range n.wires {
-		close(w.packets)
-		<-w.done
-	}
-	clear(n.wires)
+	wires := n.wires
+	n.wires = map[[2]netip.Addr]*wire{}
 	clear(n.hosts)
 	clear(n.byName)
+	n.mu.Unlock()
+	for _, w := range wires {
+		close(w.packets)
+	}
+	for _, w := range wires { // what is under way may take its time, but looks at cuts
+		<-w.done
+	}
 }
 
 // String says what passed, for the log of a test that failed.

@@ -1,11 +1,14 @@
-package harness
+package fleet
 
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
+
+	"hangar/tests/harness"
 )
 
 // Capacity of every node in tests: on one disk only the ratios matter.
@@ -13,10 +16,10 @@ const Capacity = int64(1) << 40
 
 // Layouts changes the layout of a cluster through its Admin API, as an
 // operator does.
-type Layouts struct {
-	// Endpoint of the Admin API, asked for each call: it may move.
-	Endpoint func() string
-}
+type Layouts struct{ f *Fleet }
+
+// Layouts returns the fleet's.
+func (f *Fleet) Layouts() Layouts { return Layouts{f} }
 
 // Node is what the cluster says of one of its processes.
 type Node struct {
@@ -53,7 +56,12 @@ const callTimeout = 10 * time.Second
 func (a Layouts) call(ctx context.Context, method, op string, in, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return AdminCallContext(ctx, a.Endpoint(), method, "/v2/"+op, in, out)
+	for _, m := range a.f.Members() {
+		if m.Service == Admin {
+			return harness.AdminCallWith(ctx, a.f.Client(m.Zone), m.API, method, "/v2/"+op, in, out)
+		}
+	}
+	return errors.New("there is no admin process")
 }
 
 // Nodes lists the processes that the cluster knows.
@@ -151,14 +159,14 @@ func (a Layouts) Found(ctx context.Context, storageNodes int) error {
 	if err := a.Apply(ctx, roles); err != nil {
 		return err
 	}
-	if err := a.call(ctx, http.MethodPost, "ImportKey", map[string]any{"accessKeyId": AccessKey, "secretAccessKey": SecretKey, "name": "test"}, nil); err != nil {
+	if err := a.call(ctx, http.MethodPost, "ImportKey", map[string]any{"accessKeyId": harness.AccessKey, "secretAccessKey": harness.SecretKey, "name": "test"}, nil); err != nil {
 		return err
 	}
 	var bucket struct{ ID string }
-	if err := a.call(ctx, http.MethodPost, "CreateBucket", map[string]any{"globalAlias": Bucket}, &bucket); err != nil {
+	if err := a.call(ctx, http.MethodPost, "CreateBucket", map[string]any{"globalAlias": harness.Bucket}, &bucket); err != nil {
 		return err
 	}
 	return a.call(ctx, http.MethodPost, "AllowBucketKey", map[string]any{
-		"bucketId": bucket.ID, "accessKeyId": AccessKey, "permissions": map[string]bool{"read": true, "write": true, "owner": true},
+		"bucketId": bucket.ID, "accessKeyId": harness.AccessKey, "permissions": map[string]bool{"read": true, "write": true, "owner": true},
 	}, nil)
 }

@@ -1,0 +1,86 @@
+package consistency
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"testing"
+	"time"
+
+	"hangar/tests/consistency/nemesis"
+	"hangar/tests/harness/fleet"
+)
+
+// TestDurability: what was acknowledged is there, whole, through each gateway,
+// with any zone away, and after nodes have left or lost their disks.
+func TestDurability(t *testing.T) {
+	objects := 1000
+	if long() {
+		objects = 10_000
+	}
+	s := seed(t)
+	t.Logf("seed %d", s)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
+	defer cancel()
+	c, err := Start(t, Shape{Meta: 3, Blocks: 3, Gateways: 3, Bin: bin(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &Durability{Cluster: c, Seed: s, Objects: objects, Writers: 12, Say: t.Logf}
+	if err := d.Write(ctx); err != nil {
+		t.Fatal(err)
+	}
+	read := func(what, away string) {
+		t.Helper()
+		for _, w := range d.Read(ctx, what, away) {
+			t.Errorf("seed %d: %s", s, w)
+		}
+	}
+	for i := range zones {
+		back, err := d.Away(ctx, zoneName(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		read(zoneName(i)+" away", zoneName(i))
+		if err := back(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !relayout() {
+		t.Log("nodes neither leave nor lose their disks: a layout that holds data cannot be changed yet")
+		return
+	}
+	n := nemesis.Nemesis{Cluster: c, Now: func() time.Duration { return 0 }, Say: t.Logf}
+	rng := rand.New(rand.NewPCG(s, 7))
+	for _, service := range []string{fleet.Meta, fleet.Blocks} {
+		if err := n.Grow(ctx, service, zoneName(rng.IntN(zones))); err != nil {
+			t.Fatal(err)
+		}
+		gone := fmt.Sprintf("%s-%d", service, 1+rng.IntN(3))
+		if err := n.Shrink(ctx, gone); err != nil {
+			t.Fatal(err)
+		}
+		read(gone+" removed", "")
+	}
+	for _, service := range []string{fleet.Meta, fleet.Blocks} {
+		lost, err := n.Wipe(ctx, service, rng.IntN(3))
+		if err != nil {
+			t.Fatal(err)
+		}
+		read(lost+" wiped and replaced", "")
+	}
+	for i := range zones {
+		back, err := d.Away(ctx, zoneName(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		read("after all that, "+zoneName(i)+" away", zoneName(i))
+		if err := back(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// long asks for the long form of a test.
+func long() bool { return os.Getenv("HANGAR_LONG") != "" }
