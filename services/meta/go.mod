@@ -3,6 +3,7 @@ module hangar/services/meta
 go 1.26.0
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/prometheus/client_golang v1.25.0
 	hangar/shared v0.0.0
 )
