@@ -53,9 +53,8 @@ func (s *server) services(ctx context.Context) (admin.Bootstrapped, error) {
 	}
 	clock := register.NewClock(register.NewNode(), s.now)
 	rings := process.Rings{Mirror: s.mirror}
-	rows := metaapi.NewClient(n.gateway, rings, clock, metaapi.Options{
-		Near: func(n object.NodeID) bool { return n == metaNode },
-	})
+	near := func(n object.NodeID) bool { return n == metaNode }
+	rows := metaapi.NewClient(n.gateway, rings, clock, metaapi.Options{Near: near})
 	adm, made, err := s.admin(ctx, n, rows)
 	if err != nil {
 		return made, err
@@ -65,7 +64,7 @@ func (s *server) services(ctx context.Context) (admin.Bootstrapped, error) {
 	}
 	// Only the gateway trades consistency: what decides over bodies and buckets
 	// does not.
-	loose := metaapi.NewClient(n.gateway, rings, clock, metaapi.Options{Near: metaNode, ReadOne: rings.ReadOne, WriteOne: rings.WriteOne})
+	loose := metaapi.NewClient(n.gateway, rings, clock, metaapi.Options{Near: near, ReadOne: rings.ReadOne, WriteOne: rings.WriteOne})
 	if err := s.gateway(n, loose, rings, adm); err != nil {
 		return made, err
 	}
