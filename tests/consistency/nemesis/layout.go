@@ -2,6 +2,7 @@ package nemesis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -76,7 +77,7 @@ func (n *Nemesis) join(ctx context.Context, service, zone string) (id string, er
 			return id, nil
 		}
 		if !sleep(ctx, 100*time.Millisecond) { // polls other processes
-			return "", fmt.Errorf("%s does not join: %v", name, err)
+			return "", errors.Join(fmt.Errorf("%s does not join", name), err)
 		}
 	}
 }
