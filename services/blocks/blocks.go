@@ -107,7 +107,12 @@ func (s *Service) Run(ctx context.Context) error {
 			return err
 		}
 		g.Defer("endpoint", func(context.Context) error { endpoint.Close(); return nil })
-		g.Go("layout", func(ctx context.Context) error { return s.follow(ctx, endpoint) })
+		stopPeer, err := blockrpc.ServePeer(s.deps.Server, s.node, requests)
+		if err != nil {
+			return err
+		}
+		g.Defer("peer endpoint", func(context.Context) error { stopPeer(); return nil })
+		g.Go("layout", func(ctx context.Context) error { return s.follow(ctx, endpoint, st) })
 		s.deps.Telemetry.Health.Register(service, func(context.Context) error { return s.check(st) })
 		return nil
 	})
@@ -156,10 +161,13 @@ func (s *Service) ring() *layout.Ring {
 }
 
 // follow serves the partitions that the layout gives this node.
-func (s *Service) follow(ctx context.Context, endpoint *blockrpc.Endpoint) error {
-	return process.FollowLayout(ctx, s.log, s.deps.Control.Changed, s.ready, func(context.Context) error {
+func (s *Service) follow(ctx context.Context, endpoint *blockrpc.Endpoint, st *store.Store) error {
+	return process.FollowLayout(ctx, s.log, s.deps.Control.Changed, s.ready, func(ctx context.Context) error {
 		ring := s.ring()
 		if err := endpoint.Follow(ring); err != nil || ring == nil {
+			return err
+		}
+		if err := st.Follow(ctx, ring, s.node); err != nil {
 			return err
 		}
 		s.followed.Store(ring.Epoch)

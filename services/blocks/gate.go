@@ -4,8 +4,10 @@ import (
 	"context"
 	"sync"
 
+	"hangar/services/blocks/internal/store"
 	"hangar/shared/blockapi"
 	"hangar/shared/fault"
+	"hangar/shared/layout"
 	"hangar/shared/object"
 )
 
@@ -13,6 +15,7 @@ import (
 // last of them: an endpoint that has stopped listening may still be answering.
 type gate struct {
 	node blockapi.Node
+	peer blockapi.Peer
 
 	mu     sync.Mutex
 	open   int
@@ -20,9 +23,12 @@ type gate struct {
 	idle   chan struct{} // closed when closed and open is 0
 }
 
-var _ blockapi.Node = (*gate)(nil)
+var (
+	_ blockapi.Node = (*gate)(nil)
+	_ blockapi.Peer = (*gate)(nil)
+)
 
-func newGate(n blockapi.Node) *gate { return &gate{node: n, idle: make(chan struct{})} }
+func newGate(s *store.Store) *gate { return &gate{node: s, peer: s, idle: make(chan struct{})} }
 
 func (g *gate) enter() error {
 	g.mu.Lock()
@@ -59,12 +65,12 @@ func (g *gate) drain(ctx context.Context) error {
 	}
 }
 
-func (g *gate) Put(ctx context.Context, owner blockapi.Owner, b blockapi.Block) error {
+func (g *gate) Put(ctx context.Context, epoch uint64, owner blockapi.Owner, b blockapi.Block) error {
 	if err := g.enter(); err != nil {
 		return err
 	}
 	defer g.leave()
-	return g.node.Put(ctx, owner, b)
+	return g.node.Put(ctx, epoch, owner, b)
 }
 
 func (g *gate) Get(ctx context.Context, h object.Hash) (blockapi.Block, error) {
@@ -75,12 +81,14 @@ func (g *gate) Get(ctx context.Context, h object.Hash) (blockapi.Block, error) {
 	return g.node.Get(ctx, h)
 }
 
-func (g *gate) Reference(ctx context.Context, owner blockapi.Owner, hashes []object.Hash) ([]object.Hash, error) {
+func (g *gate) Epoch() uint64 { return g.node.Epoch() }
+
+func (g *gate) Reference(ctx context.Context, epoch uint64, owner blockapi.Owner, hashes []object.Hash) ([]object.Hash, error) {
 	if err := g.enter(); err != nil {
 		return nil, err
 	}
 	defer g.leave()
-	return g.node.Reference(ctx, owner, hashes)
+	return g.node.Reference(ctx, epoch, owner, hashes)
 }
 
 func (g *gate) Release(ctx context.Context, r blockapi.Released) {
@@ -89,4 +97,28 @@ func (g *gate) Release(ctx context.Context, r blockapi.Released) {
 	}
 	defer g.leave()
 	g.node.Release(ctx, r)
+}
+
+func (g *gate) List(ctx context.Context, l blockapi.Listing) (blockapi.Page, error) {
+	if err := g.enter(); err != nil {
+		return blockapi.Page{}, err
+	}
+	defer g.leave()
+	return g.peer.List(ctx, l)
+}
+
+func (g *gate) Digests(ctx context.Context, p layout.Partition, s blockapi.Span, known blockapi.Digest) (blockapi.Digests, error) {
+	if err := g.enter(); err != nil {
+		return blockapi.Digests{}, err
+	}
+	defer g.leave()
+	return g.peer.Digests(ctx, p, s, known)
+}
+
+func (g *gate) Confirm(ctx context.Context, epoch uint64, from object.NodeID, entries []blockapi.Entry) ([]int, error) {
+	if err := g.enter(); err != nil {
+		return nil, err
+	}
+	defer g.leave()
+	return g.peer.Confirm(ctx, epoch, from, entries)
 }

@@ -16,6 +16,7 @@ type Config struct {
 	ReserveMiB  int64         `env:"HANGAR_META_RESERVE_MIB" envDefault:"512" desc:"Free disk space below which writes are refused, except that rows may be deleted until about a quarter of it is left; half of it is open to compaction"`
 	SegmentMiB  int64         `env:"HANGAR_META_SEGMENT_MIB" envDefault:"256" desc:"Size of the files that the contents of small objects and long lists of blocks are appended to"`
 	DeadShare   float64       `env:"HANGAR_META_COMPACT_SHARE" envDefault:"0.5" desc:"Share of dead bytes from which such a file is rewritten"`
+	Repair      time.Duration `env:"HANGAR_META_REPAIR_INTERVAL" envDefault:"10m" desc:"How often a node compares its rows with every other replica and repairs what differs; it also does when it starts, and when another returns or the layout has changed"`
 	Grace       time.Duration `env:"HANGAR_META_TOMBSTONE_GRACE" envDefault:"1h" desc:"How long the marker of a deleted row is kept at least"`
 }
 
@@ -39,6 +40,8 @@ func (c *Config) Validate() error {
 		return errors.New("HANGAR_META_SEGMENT_MIB must be between 1 and 16384")
 	case c.DeadShare < 0.05 || c.DeadShare > 0.95:
 		return errors.New("HANGAR_META_COMPACT_SHARE must be between 0.05 and 0.95")
+	case c.Repair < time.Second:
+		return errors.New("HANGAR_META_REPAIR_INTERVAL must be at least 1s")
 	case c.Grace < time.Second:
 		return errors.New("HANGAR_META_TOMBSTONE_GRACE must be at least 1s")
 	}

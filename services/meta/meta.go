@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"hangar/services/meta/internal/bodies"
-	"hangar/services/meta/internal/collector"
 	"hangar/services/meta/internal/journal"
+	"hangar/services/meta/internal/membership"
 	"hangar/services/meta/internal/table"
 	"hangar/shared/control"
 	"hangar/shared/datadir"
@@ -55,7 +55,9 @@ type Control interface {
 // Deps is what the service stands on.
 type Deps struct {
 	// Server answers requests as the node that Identify returned.
-	Server    rpc.Server
+	Server rpc.Server
+	// Caller sends requests to other nodes, and to this one.
+	Caller    rpc.Caller
 	Control   Control
 	Telemetry *telemetry.Instance
 	// Now is the wall clock, by which delete markers grow old; nil means
@@ -109,25 +111,47 @@ func (s *Service) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		rows, err := table.Open(store, writer, large, s.deps.Control.View().Cluster.PartitionBits)
+		bits := s.deps.Control.View().Cluster.PartitionBits
+		rows, err := table.Open(store, writer, large, bits)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.rows, err)
+		}
+		members, err := membership.Open(rows, bits, s.node, s.log)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.rows, err)
+		}
+		copier, err := s.copier(store, writer)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.rows, err)
 		}
 		g.Go("committer", writer.Run)
 		g.Defer("rows", func(context.Context) error { rows.Close(); return nil })
-		old := &collector.Collector{Table: rows, Self: s.node, Ring: s.ring, Grace: s.cfg.Grace, Now: s.deps.Now, Log: s.log}
-		g.Go("collector", old.Run)
+		old := s.collector(rows, members)
+		repair := s.repair(rows, members, writer)
 		g.Go("bodies", large.Run)
+		g.Go("members", members.Run)
+		g.Go("copier", copier.Run)
 		g.Go("journal", store.Run)
-		metrics := register(s.deps.Telemetry.Registry, rows, writer, large, old)
+		metrics := newMetrics(s.deps.Telemetry.Registry, rows, writer, large, old, repair)
+		metrics.changes(members, copier)
 		g.Defer("metrics", func(context.Context) error { metrics.unregister(); return nil })
 
-		server, err := metaapi.Serve(s.deps.Server, s.node, rows)
+		server, err := metaapi.Serve(s.deps.Server, s.node, members)
 		if err != nil {
 			return err
 		}
 		g.Defer("server", func(context.Context) error { server.Close(); return nil })
-		g.Go("layout", func(ctx context.Context) error { return s.follow(ctx, server, rows) })
+		stopPeer, err := metaapi.ServePeer(s.deps.Server, s.node, members)
+		if err != nil {
+			return err
+		}
+		g.Defer("peers", func(context.Context) error { stopPeer(); return nil })
+		if err := s.serveTransfers(g, members, copier); err != nil {
+			return err
+		}
+		g.Go("layout", func(ctx context.Context) error { return s.follow(ctx, server, members) })
+		g.Go("collector", s.onceReady(old.Run))
+		g.Go("repair", s.onceReady(repair.Run))
 		s.deps.Telemetry.Health.Register("meta", func(context.Context) error { return s.check(rows) })
 		return nil
 	})
@@ -173,18 +197,18 @@ func (s *Service) ring() *layout.Ring {
 	return nil
 }
 
-// follow serves the partitions that the layout gives this node, and fences off
-// older layouts.
-func (s *Service) follow(ctx context.Context, server *metaapi.Server, rows *table.Table) error {
+// follow fences off older layouts, settles which partitions this node may serve
+// in the newest, and only then is to be asked for them.
+func (s *Service) follow(ctx context.Context, server *metaapi.Server, members *membership.Members) error {
 	return process.FollowLayout(ctx, s.log, s.deps.Control.Changed, s.ready, func(ctx context.Context) error {
-		ring := s.ring()
-		if err := server.Follow(ring); err != nil || ring == nil {
+		l := s.deps.Control.View().Layout
+		if err := members.Follow(ctx, l); err != nil || l == nil {
 			return err
 		}
-		if err := rows.Adopt(ctx, ring.Epoch); err != nil {
+		if err := server.Follow(&l.Meta); err != nil {
 			return err
 		}
-		s.followed.Store(ring.Epoch)
+		s.followed.Store(l.Meta.Epoch)
 		return nil
 	})
 }

@@ -103,7 +103,7 @@ func run(t testing.TB, nats *natsd.Server, c meta.Control, cfg meta.Config) *run
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := meta.New(cfg, meta.Deps{Server: conn, Control: c, Telemetry: tel})
+	s, err := meta.New(cfg, meta.Deps{Server: conn, Caller: conn, Control: c, Telemetry: tel})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,7 +308,8 @@ func TestRefusesToStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := func(cfg meta.Config, c meta.Control) error {
-		s, err := meta.New(cfg, meta.Deps{Server: rpctest.Connect(t, nats, rpc.Options{}), Control: c, Telemetry: tel})
+		conn := rpctest.Connect(t, nats, rpc.Options{})
+		s, err := meta.New(cfg, meta.Deps{Server: conn, Caller: conn, Control: c, Telemetry: tel})
 		if err != nil {
 			return err
 		}

@@ -35,7 +35,7 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 		if err := p.AwaitControl(ctx); err != nil {
 			return err
 		}
-		s, err := New(c.Meta, Deps{Server: p.Conn, Control: p.Mirror, Telemetry: p.Telemetry, Now: p.Now})
+		s, err := New(c.Meta, Deps{Server: p.Conn, Caller: p.Conn, Control: p.Mirror, Telemetry: p.Telemetry, Now: p.Now})
 		if err != nil {
 			return err
 		}

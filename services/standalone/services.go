@@ -103,7 +103,7 @@ func (s *server) admin(ctx context.Context, n conns, rows metaapi.Rows) (*admin.
 
 // storage starts the nodes that keep data.
 func (s *server) storage(n conns, rows metaapi.Rows) error {
-	m, err := meta.New(s.c.Meta, meta.Deps{Server: n.meta, Control: s.mirror, Telemetry: s.t, Now: s.now})
+	m, err := meta.New(s.c.Meta, meta.Deps{Server: n.meta, Caller: n.meta, Control: s.mirror, Telemetry: s.t, Now: s.now})
 	if err != nil {
 		return err
 	}

@@ -73,21 +73,29 @@ type Released struct {
 }
 
 // Node is one process of the block service. Safe for concurrent use.
+//
+// Writes carry the epoch of the ring that they were addressed by. A node adopts
+// a newer one than its own, durably and together with the write, and refuses an
+// older one: OldEpoch, nothing happened, and the caller needs the newer ring.
+// So once a majority of a replica set has adopted an epoch, nothing can be
+// acknowledged by the rings before.
 type Node interface {
 	// Put stores b and records that owner refers to it; both are durable when
 	// it returns nil. The content is verified against the hash first, unless
 	// it is Hashed (Corrupt).
-	// Idempotent. Errors: Corrupt, StorageFull, Overloaded, Invalid.
-	Put(ctx context.Context, owner Owner, b Block) error
+	// Idempotent. Errors: OldEpoch, Corrupt, StorageFull, Overloaded, Invalid.
+	Put(ctx context.Context, epoch uint64, owner Owner, b Block) error
 	// Get returns a block whose stored checksum was verified. The caller owns
 	// the Data and verifies the content hash once decoded. Errors: NotFound, Corrupt.
 	Get(ctx context.Context, h object.Hash) (Block, error)
 	// Reference records that owner also refers to blocks stored here already.
 	// It returns those it does not have; for all others the reference is
-	// durable. A referenced block is not collected.
-	Reference(ctx context.Context, owner Owner, hashes []object.Hash) (missing []object.Hash, err error)
+	// durable. A referenced block is not collected. Errors as with Put.
+	Reference(ctx context.Context, epoch uint64, owner Owner, hashes []object.Hash) (missing []object.Hash, err error)
 	// Release passes on a hint. It never fails and may do nothing.
 	Release(ctx context.Context, r Released)
+	// Epoch is the newest one that the node has adopted.
+	Epoch() uint64
 }
 
 // Store is the replicated block store. Safe for concurrent use.

@@ -10,9 +10,17 @@ import (
 	"hangar/shared/object"
 )
 
+// Layouts is how a layout is followed; *control.Mirror is one.
+type Layouts interface {
+	// View is the newest picture.
+	View() *control.View
+	// Changed is closed when the layout next changes.
+	Changed() <-chan struct{}
+}
+
 // Rings shows the rings of a mirror's layout. As a metaapi.Rings it is the
 // metadata ring.
-type Rings struct{ Mirror *control.Mirror }
+type Rings struct{ Mirror Layouts }
 
 var _ metaapi.Rings = Rings{}
 

@@ -130,18 +130,24 @@ func (s *sim) scrub(g *gateway) {
 			return ok && rows[i].Code == Held
 		}, func(answered Set) {
 			low := rows[0].Promise
-			same := answered.Len() == len(rows)
+			same := answered.Len() == len(rows) // a marker, or never written at all
 			for i := range rows {
 				low = low.Max(rows[i].Promise)
 				same = same && rows[i].Row.Value == nil && rows[i].Row.Tag == rows[0].Row.Tag
 			}
-			if !same || rows[0].Row.Tag.IsZero() {
+			if !same || rows[0].Row.Tag.Max(low).IsZero() {
 				s.scrub(g)
 				return
 			}
 			q := Request{Kind: Forget, Epoch: e.number, Row: Row{Tag: rows[0].Row.Tag}, Low: low}
-			s.ask(g, e, func(_ int, r *replica) bool {
-				s.handle(r, q, false)
+			reach := ^Set(0)
+			if s.chance(0.3) { // it dies before it has told everybody
+				reach = Set(s.rng.IntN(1 << len(e.members)))
+			}
+			s.ask(g, e, func(i int, r *replica) bool {
+				if reach.Has(i) {
+					s.handle(r, q, false)
+				}
 				return true
 			}, func(Set) { s.scrub(g) })
 		})

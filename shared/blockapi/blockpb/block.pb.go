@@ -107,6 +107,7 @@ type PutRequest struct {
 	Hash          []byte                 `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"` // 32 bytes
 	PlainBytes    int64                  `protobuf:"varint,3,opt,name=plain_bytes,json=plainBytes,proto3" json:"plain_bytes,omitempty"`
 	Encoding      uint32                 `protobuf:"varint,4,opt,name=encoding,proto3" json:"encoding,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -169,9 +170,17 @@ func (x *PutRequest) GetEncoding() uint32 {
 	return 0
 }
 
+func (x *PutRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 type GetRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Hash          []byte                 `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -211,6 +220,13 @@ func (x *GetRequest) GetHash() []byte {
 		return x.Hash
 	}
 	return nil
+}
+
+func (x *GetRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
 }
 
 // The encoded content is the payload.
@@ -270,6 +286,7 @@ type ReferenceRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Owner         *Owner                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
 	Hashes        []byte                 `protobuf:"bytes,2,opt,name=hashes,proto3" json:"hashes,omitempty"` // 32 bytes each
+	Epoch         uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -316,6 +333,13 @@ func (x *ReferenceRequest) GetHashes() []byte {
 		return x.Hashes
 	}
 	return nil
+}
+
+func (x *ReferenceRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
 }
 
 type ReferenceAnswer struct {
@@ -431,6 +455,662 @@ func (x *Release) GetManifest() []byte {
 	return nil
 }
 
+// Hashes from first to last, both included, 32 bytes each.
+type Span struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	First         []byte                 `protobuf:"bytes,1,opt,name=first,proto3" json:"first,omitempty"`
+	Last          []byte                 `protobuf:"bytes,2,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Span) Reset() {
+	*x = Span{}
+	mi := &file_block_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Span) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Span) ProtoMessage() {}
+
+func (x *Span) ProtoReflect() protoreflect.Message {
+	mi := &file_block_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Span.ProtoReflect.Descriptor instead.
+func (*Span) Descriptor() ([]byte, []int) {
+	return file_block_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Span) GetFirst() []byte {
+	if x != nil {
+		return x.First
+	}
+	return nil
+}
+
+func (x *Span) GetLast() []byte {
+	if x != nil {
+		return x.Last
+	}
+	return nil
+}
+
+// Blocks with owners, in the order of hashes. Entries name owners by their
+// place in the list.
+type Page struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Owners        []*Owner               `protobuf:"bytes,1,rep,name=owners,proto3" json:"owners,omitempty"`
+	Entries       []*Entry               `protobuf:"bytes,2,rep,name=entries,proto3" json:"entries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Page) Reset() {
+	*x = Page{}
+	mi := &file_block_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Page) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Page) ProtoMessage() {}
+
+func (x *Page) ProtoReflect() protoreflect.Message {
+	mi := &file_block_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Page.ProtoReflect.Descriptor instead.
+func (*Page) Descriptor() ([]byte, []int) {
+	return file_block_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Page) GetOwners() []*Owner {
+	if x != nil {
+		return x.Owners
+	}
+	return nil
+}
+
+func (x *Page) GetEntries() []*Entry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+type Entry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hash          []byte                 `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"` // 32 bytes
+	StoredBytes   int64                  `protobuf:"varint,2,opt,name=stored_bytes,json=storedBytes,proto3" json:"stored_bytes,omitempty"`
+	Owners        []uint32               `protobuf:"varint,3,rep,packed,name=owners,proto3" json:"owners,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Entry) Reset() {
+	*x = Entry{}
+	mi := &file_block_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Entry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Entry) ProtoMessage() {}
+
+func (x *Entry) ProtoReflect() protoreflect.Message {
+	mi := &file_block_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Entry.ProtoReflect.Descriptor instead.
+func (*Entry) Descriptor() ([]byte, []int) {
+	return file_block_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Entry) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *Entry) GetStoredBytes() int64 {
+	if x != nil {
+		return x.StoredBytes
+	}
+	return 0
+}
+
+func (x *Entry) GetOwners() []uint32 {
+	if x != nil {
+		return x.Owners
+	}
+	return nil
+}
+
+type ListRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Partition     uint32                 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	Complete      bool                   `protobuf:"varint,3,opt,name=complete,proto3" json:"complete,omitempty"`
+	Span          *Span                  `protobuf:"bytes,4,opt,name=span,proto3" json:"span,omitempty"`
+	After         []byte                 `protobuf:"bytes,5,opt,name=after,proto3" json:"after,omitempty"`
+	Bytes         int64                  `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRequest) Reset() {
+	*x = ListRequest{}
+	mi := &file_block_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRequest) ProtoMessage() {}
+
+func (x *ListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_block_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
+func (*ListRequest) Descriptor() ([]byte, []int) {
+	return file_block_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ListRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ListRequest) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *ListRequest) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
+func (x *ListRequest) GetSpan() *Span {
+	if x != nil {
+		return x.Span
+	}
+	return nil
+}
+
+func (x *ListRequest) GetAfter() []byte {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *ListRequest) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+type ListAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Page          *Page                  `protobuf:"bytes,1,opt,name=page,proto3" json:"page,omitempty"`
+	Next          []byte                 `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"` // empty: that was all
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAnswer) Reset() {
+	*x = ListAnswer{}
+	mi := &file_block_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAnswer) ProtoMessage() {}
+
+func (x *ListAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_block_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAnswer.ProtoReflect.Descriptor instead.
+func (*ListAnswer) Descriptor() ([]byte, []int) {
+	return file_block_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ListAnswer) GetPage() *Page {
+	if x != nil {
+		return x.Page
+	}
+	return nil
+}
+
+func (x *ListAnswer) GetNext() []byte {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+type Digest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SumHigh       uint64                 `protobuf:"fixed64,1,opt,name=sum_high,json=sumHigh,proto3" json:"sum_high,omitempty"`
+	SumLow        uint64                 `protobuf:"fixed64,2,opt,name=sum_low,json=sumLow,proto3" json:"sum_low,omitempty"`
+	Refs          int64                  `protobuf:"varint,3,opt,name=refs,proto3" json:"refs,omitempty"`
+	Blocks        int64                  `protobuf:"varint,4,opt,name=blocks,proto3" json:"blocks,omitempty"`
+	Bytes         int64                  `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Digest) Reset() {
+	*x = Digest{}
+	mi := &file_block_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Digest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Digest) ProtoMessage() {}
+
+func (x *Digest) ProtoReflect() protoreflect.Message {
+	mi := &file_block_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Digest.ProtoReflect.Descriptor instead.
+func (*Digest) Descriptor() ([]byte, []int) {
+	return file_block_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Digest) GetSumHigh() uint64 {
+	if x != nil {
+		return x.SumHigh
+	}
+	return 0
+}
+
+func (x *Digest) GetSumLow() uint64 {
+	if x != nil {
+		return x.SumLow
+	}
+	return 0
+}
+
+func (x *Digest) GetRefs() int64 {
+	if x != nil {
+		return x.Refs
+	}
+	return 0
+}
+
+func (x *Digest) GetBlocks() int64 {
+	if x != nil {
+		return x.Blocks
+	}
+	return 0
+}
+
+func (x *Digest) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+type DigestRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Partition     uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	Span          *Span                  `protobuf:"bytes,2,opt,name=span,proto3" json:"span,omitempty"`
+	Known         *Digest                `protobuf:"bytes,3,opt,name=known,proto3" json:"known,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DigestRequest) Reset() {
+	*x = DigestRequest{}
+	mi := &file_block_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DigestRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DigestRequest) ProtoMessage() {}
+
+func (x *DigestRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_block_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DigestRequest.ProtoReflect.Descriptor instead.
+func (*DigestRequest) Descriptor() ([]byte, []int) {
+	return file_block_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *DigestRequest) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *DigestRequest) GetSpan() *Span {
+	if x != nil {
+		return x.Span
+	}
+	return nil
+}
+
+func (x *DigestRequest) GetKnown() *Digest {
+	if x != nil {
+		return x.Known
+	}
+	return nil
+}
+
+type DigestAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	All           *Digest                `protobuf:"bytes,1,opt,name=all,proto3" json:"all,omitempty"`
+	Complete      bool                   `protobuf:"varint,2,opt,name=complete,proto3" json:"complete,omitempty"`
+	Leaves        []*Leaf                `protobuf:"bytes,3,rep,name=leaves,proto3" json:"leaves,omitempty"` // none when all is as known
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DigestAnswer) Reset() {
+	*x = DigestAnswer{}
+	mi := &file_block_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DigestAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DigestAnswer) ProtoMessage() {}
+
+func (x *DigestAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_block_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DigestAnswer.ProtoReflect.Descriptor instead.
+func (*DigestAnswer) Descriptor() ([]byte, []int) {
+	return file_block_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *DigestAnswer) GetAll() *Digest {
+	if x != nil {
+		return x.All
+	}
+	return nil
+}
+
+func (x *DigestAnswer) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
+func (x *DigestAnswer) GetLeaves() []*Leaf {
+	if x != nil {
+		return x.Leaves
+	}
+	return nil
+}
+
+type Leaf struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Digest        *Digest                `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Leaf) Reset() {
+	*x = Leaf{}
+	mi := &file_block_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Leaf) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Leaf) ProtoMessage() {}
+
+func (x *Leaf) ProtoReflect() protoreflect.Message {
+	mi := &file_block_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Leaf.ProtoReflect.Descriptor instead.
+func (*Leaf) Descriptor() ([]byte, []int) {
+	return file_block_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Leaf) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Leaf) GetDigest() *Digest {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+type ConfirmRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	From          []byte                 `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"` // 16 bytes
+	Page          *Page                  `protobuf:"bytes,3,opt,name=page,proto3" json:"page,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmRequest) Reset() {
+	*x = ConfirmRequest{}
+	mi := &file_block_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmRequest) ProtoMessage() {}
+
+func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_block_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmRequest) Descriptor() ([]byte, []int) {
+	return file_block_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ConfirmRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ConfirmRequest) GetFrom() []byte {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *ConfirmRequest) GetPage() *Page {
+	if x != nil {
+		return x.Page
+	}
+	return nil
+}
+
+// The references that the node lacks, counted through the page.
+type ConfirmAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lacking       []uint32               `protobuf:"varint,1,rep,packed,name=lacking,proto3" json:"lacking,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmAnswer) Reset() {
+	*x = ConfirmAnswer{}
+	mi := &file_block_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmAnswer) ProtoMessage() {}
+
+func (x *ConfirmAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_block_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmAnswer.ProtoReflect.Descriptor instead.
+func (*ConfirmAnswer) Descriptor() ([]byte, []int) {
+	return file_block_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ConfirmAnswer) GetLacking() []uint32 {
+	if x != nil {
+		return x.Lacking
+	}
+	return nil
+}
+
 var File_block_proto protoreflect.FileDescriptor
 
 const file_block_proto_rawDesc = "" +
@@ -441,31 +1121,78 @@ const file_block_proto_rawDesc = "" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\fR\aversion\x12\x1a\n" +
 	"\bmanifest\x18\x04 \x01(\fR\bmanifest\x12\x12\n" +
-	"\x04part\x18\x05 \x01(\x05R\x04part\"\x8b\x01\n" +
+	"\x04part\x18\x05 \x01(\x05R\x04part\"\xa1\x01\n" +
 	"\n" +
 	"PutRequest\x12,\n" +
 	"\x05owner\x18\x01 \x01(\v2\x16.hangar.block.v1.OwnerR\x05owner\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\fR\x04hash\x12\x1f\n" +
 	"\vplain_bytes\x18\x03 \x01(\x03R\n" +
 	"plainBytes\x12\x1a\n" +
-	"\bencoding\x18\x04 \x01(\rR\bencoding\" \n" +
+	"\bencoding\x18\x04 \x01(\rR\bencoding\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\"6\n" +
 	"\n" +
 	"GetRequest\x12\x12\n" +
-	"\x04hash\x18\x01 \x01(\fR\x04hash\"H\n" +
+	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"H\n" +
 	"\tGetAnswer\x12\x1f\n" +
 	"\vplain_bytes\x18\x01 \x01(\x03R\n" +
 	"plainBytes\x12\x1a\n" +
-	"\bencoding\x18\x02 \x01(\rR\bencoding\"X\n" +
+	"\bencoding\x18\x02 \x01(\rR\bencoding\"n\n" +
 	"\x10ReferenceRequest\x12,\n" +
 	"\x05owner\x18\x01 \x01(\v2\x16.hangar.block.v1.OwnerR\x05owner\x12\x16\n" +
-	"\x06hashes\x18\x02 \x01(\fR\x06hashes\"+\n" +
+	"\x06hashes\x18\x02 \x01(\fR\x06hashes\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\"+\n" +
 	"\x0fReferenceAnswer\x12\x18\n" +
 	"\amissing\x18\x01 \x01(\fR\amissing\"i\n" +
 	"\aRelease\x12\x16\n" +
 	"\x06bucket\x18\x01 \x01(\fR\x06bucket\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\fR\aversion\x12\x1a\n" +
-	"\bmanifest\x18\x04 \x01(\fR\bmanifestB Z\x1ehangar/shared/blockapi/blockpbb\x06proto3"
+	"\bmanifest\x18\x04 \x01(\fR\bmanifest\"0\n" +
+	"\x04Span\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\fR\x05first\x12\x12\n" +
+	"\x04last\x18\x02 \x01(\fR\x04last\"h\n" +
+	"\x04Page\x12.\n" +
+	"\x06owners\x18\x01 \x03(\v2\x16.hangar.block.v1.OwnerR\x06owners\x120\n" +
+	"\aentries\x18\x02 \x03(\v2\x16.hangar.block.v1.EntryR\aentries\"V\n" +
+	"\x05Entry\x12\x12\n" +
+	"\x04hash\x18\x01 \x01(\fR\x04hash\x12!\n" +
+	"\fstored_bytes\x18\x02 \x01(\x03R\vstoredBytes\x12\x16\n" +
+	"\x06owners\x18\x03 \x03(\rR\x06owners\"\xb4\x01\n" +
+	"\vListRequest\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x1a\n" +
+	"\bcomplete\x18\x03 \x01(\bR\bcomplete\x12)\n" +
+	"\x04span\x18\x04 \x01(\v2\x15.hangar.block.v1.SpanR\x04span\x12\x14\n" +
+	"\x05after\x18\x05 \x01(\fR\x05after\x12\x14\n" +
+	"\x05bytes\x18\x06 \x01(\x03R\x05bytes\"K\n" +
+	"\n" +
+	"ListAnswer\x12)\n" +
+	"\x04page\x18\x01 \x01(\v2\x15.hangar.block.v1.PageR\x04page\x12\x12\n" +
+	"\x04next\x18\x02 \x01(\fR\x04next\"~\n" +
+	"\x06Digest\x12\x19\n" +
+	"\bsum_high\x18\x01 \x01(\x06R\asumHigh\x12\x17\n" +
+	"\asum_low\x18\x02 \x01(\x06R\x06sumLow\x12\x12\n" +
+	"\x04refs\x18\x03 \x01(\x03R\x04refs\x12\x16\n" +
+	"\x06blocks\x18\x04 \x01(\x03R\x06blocks\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x03R\x05bytes\"\x87\x01\n" +
+	"\rDigestRequest\x12\x1c\n" +
+	"\tpartition\x18\x01 \x01(\rR\tpartition\x12)\n" +
+	"\x04span\x18\x02 \x01(\v2\x15.hangar.block.v1.SpanR\x04span\x12-\n" +
+	"\x05known\x18\x03 \x01(\v2\x17.hangar.block.v1.DigestR\x05known\"\x84\x01\n" +
+	"\fDigestAnswer\x12)\n" +
+	"\x03all\x18\x01 \x01(\v2\x17.hangar.block.v1.DigestR\x03all\x12\x1a\n" +
+	"\bcomplete\x18\x02 \x01(\bR\bcomplete\x12-\n" +
+	"\x06leaves\x18\x03 \x03(\v2\x15.hangar.block.v1.LeafR\x06leaves\"O\n" +
+	"\x04Leaf\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12/\n" +
+	"\x06digest\x18\x02 \x01(\v2\x17.hangar.block.v1.DigestR\x06digest\"e\n" +
+	"\x0eConfirmRequest\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\fR\x04from\x12)\n" +
+	"\x04page\x18\x03 \x01(\v2\x15.hangar.block.v1.PageR\x04page\")\n" +
+	"\rConfirmAnswer\x12\x18\n" +
+	"\alacking\x18\x01 \x03(\rR\alackingB Z\x1ehangar/shared/blockapi/blockpbb\x06proto3"
 
 var (
 	file_block_proto_rawDescOnce sync.Once
@@ -479,7 +1206,7 @@ func file_block_proto_rawDescGZIP() []byte {
 	return file_block_proto_rawDescData
 }
 
-var file_block_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_block_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_block_proto_goTypes = []any{
 	(*Owner)(nil),            // 0: hangar.block.v1.Owner
 	(*PutRequest)(nil),       // 1: hangar.block.v1.PutRequest
@@ -488,15 +1215,36 @@ var file_block_proto_goTypes = []any{
 	(*ReferenceRequest)(nil), // 4: hangar.block.v1.ReferenceRequest
 	(*ReferenceAnswer)(nil),  // 5: hangar.block.v1.ReferenceAnswer
 	(*Release)(nil),          // 6: hangar.block.v1.Release
+	(*Span)(nil),             // 7: hangar.block.v1.Span
+	(*Page)(nil),             // 8: hangar.block.v1.Page
+	(*Entry)(nil),            // 9: hangar.block.v1.Entry
+	(*ListRequest)(nil),      // 10: hangar.block.v1.ListRequest
+	(*ListAnswer)(nil),       // 11: hangar.block.v1.ListAnswer
+	(*Digest)(nil),           // 12: hangar.block.v1.Digest
+	(*DigestRequest)(nil),    // 13: hangar.block.v1.DigestRequest
+	(*DigestAnswer)(nil),     // 14: hangar.block.v1.DigestAnswer
+	(*Leaf)(nil),             // 15: hangar.block.v1.Leaf
+	(*ConfirmRequest)(nil),   // 16: hangar.block.v1.ConfirmRequest
+	(*ConfirmAnswer)(nil),    // 17: hangar.block.v1.ConfirmAnswer
 }
 var file_block_proto_depIdxs = []int32{
-	0, // 0: hangar.block.v1.PutRequest.owner:type_name -> hangar.block.v1.Owner
-	0, // 1: hangar.block.v1.ReferenceRequest.owner:type_name -> hangar.block.v1.Owner
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	0,  // 0: hangar.block.v1.PutRequest.owner:type_name -> hangar.block.v1.Owner
+	0,  // 1: hangar.block.v1.ReferenceRequest.owner:type_name -> hangar.block.v1.Owner
+	0,  // 2: hangar.block.v1.Page.owners:type_name -> hangar.block.v1.Owner
+	9,  // 3: hangar.block.v1.Page.entries:type_name -> hangar.block.v1.Entry
+	7,  // 4: hangar.block.v1.ListRequest.span:type_name -> hangar.block.v1.Span
+	8,  // 5: hangar.block.v1.ListAnswer.page:type_name -> hangar.block.v1.Page
+	7,  // 6: hangar.block.v1.DigestRequest.span:type_name -> hangar.block.v1.Span
+	12, // 7: hangar.block.v1.DigestRequest.known:type_name -> hangar.block.v1.Digest
+	12, // 8: hangar.block.v1.DigestAnswer.all:type_name -> hangar.block.v1.Digest
+	15, // 9: hangar.block.v1.DigestAnswer.leaves:type_name -> hangar.block.v1.Leaf
+	12, // 10: hangar.block.v1.Leaf.digest:type_name -> hangar.block.v1.Digest
+	8,  // 11: hangar.block.v1.ConfirmRequest.page:type_name -> hangar.block.v1.Page
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_block_proto_init() }
@@ -510,7 +1258,7 @@ func file_block_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_block_proto_rawDesc), len(file_block_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -98,20 +98,46 @@ func NewClient(caller rpc.Caller, ring func() *layout.Ring, opts Options) (*Clie
 // WriteTimeout. No other method may be called from then on.
 func (c *Client) Close() { c.sends.Wait() }
 
-// place finds the replica sets of a block.
-func (c *Client) place(h object.Hash) (layout.Partition, []layout.ReplicaSet, error) {
+// place is where a block lives by one ring.
+type place struct {
+	epoch     uint64
+	partition layout.Partition
+	sets      []layout.ReplicaSet
+}
+
+// current is the ring in force, or the error that there is none.
+func (c *Client) current() (*layout.Ring, error) {
 	ring := c.ring()
 	if ring == nil || len(ring.Assign) == 0 {
-		return 0, nil, fault.New(fault.Unavailable, "the cluster has no layout for blocks")
+		return nil, fault.New(fault.Unavailable, "the cluster has no layout for blocks")
 	}
+	return ring, nil
+}
+
+// place finds the replica sets of a block in the ring in force.
+func (c *Client) place(h object.Hash) (place, error) {
+	ring, err := c.current()
+	if err != nil {
+		return place{}, err
+	}
+	return placeIn(ring, h)
+}
+
+func placeIn(ring *layout.Ring, h object.Hash) (place, error) {
 	p := layout.OfHash(h, ring.Bits)
 	sets := ring.Sets(p)
 	for _, s := range sets {
 		if len(s) == 0 {
-			return 0, nil, fault.New(fault.Unavailable, "partition %d of blocks has no nodes", p)
+			return place{}, fault.New(fault.Unavailable, "partition %d of blocks has no nodes", p)
 		}
 	}
-	return p, sets, nil
+	return place{ring.Epoch, p, sets}, nil
+}
+
+// moved reports whether a newer ring than that of epoch is in force.
+func (c *Client) moved(epoch uint64) bool {
+	ring := c.ring()
+	return ring != nil && ring.Epoch > epoch
 }
 
 // target addresses nodes of partition p: one directly, several by one

@@ -111,12 +111,12 @@ func stopAll(stops []func()) {
 }
 
 func (e *Endpoint) put(ctx context.Context, m rpc.Message) (rpc.Message, error) {
-	owner, b, err := putFromWire(m)
+	epoch, owner, b, err := putFromWire(m)
 	if err != nil {
 		return rpc.Message{}, err
 	}
 	b.Hashed = m.Near // the client hashed what it sends
-	return rpc.Message{}, e.node.Put(ctx, owner, b)
+	return rpc.Message{}, e.node.Put(ctx, epoch, owner, b)
 }
 
 func (e *Endpoint) get(ctx context.Context, m rpc.Message) (rpc.Message, error) {
@@ -129,6 +129,10 @@ func (e *Endpoint) get(ctx context.Context, m rpc.Message) (rpc.Message, error) 
 		return rpc.Message{}, err
 	}
 	b, err := e.node.Get(ctx, h)
+	if now := e.node.Epoch(); fault.Is(err, fault.NotFound) && w.GetEpoch() < now {
+		// The block may have moved: the caller needs the newer ring.
+		return rpc.Message{}, fault.Wrap(fault.OldEpoch, err, "asked by epoch %d of %d", w.GetEpoch(), now)
+	}
 	if err != nil {
 		return rpc.Message{}, err
 	}
@@ -149,7 +153,7 @@ func (e *Endpoint) reference(ctx context.Context, m rpc.Message) (rpc.Message, e
 	if err != nil {
 		return rpc.Message{}, err
 	}
-	missing, err := e.node.Reference(ctx, owner, hashes)
+	missing, err := e.node.Reference(ctx, w.GetEpoch(), owner, hashes)
 	if err != nil {
 		return rpc.Message{}, err
 	}

@@ -8,7 +8,6 @@ import (
 
 	"hangar/shared/blockapi"
 	"hangar/shared/fault"
-	"hangar/shared/layout"
 	"hangar/shared/object"
 	"hangar/shared/rpc"
 )
@@ -39,14 +38,11 @@ func (c *Client) Put(ctx context.Context, owner blockapi.Owner, plain []byte) (o
 
 // putEncoded stores b. own says that b.Data is to be recycled.
 func (c *Client) putEncoded(ctx context.Context, owner blockapi.Owner, b blockapi.Block, own bool) error {
-	p, sets, err := c.place(b.Hash)
-	if err != nil {
+	w := &write{client: c, what: "store block", owner: owner, block: b, own: own}
+	if err := w.address(); err != nil {
 		return err
 	}
-	w := &write{client: c, what: "store block", partition: p, quorum: newQuorum(sets, c.opts.WriteOne()), own: own}
-	if w.message, err = putToWire(owner, b); err != nil {
-		return err
-	}
+	var err error
 	if len(w.quorum.nodes) > 1 {
 		return w.start(ctx)
 	}
@@ -58,13 +54,32 @@ func (c *Client) putEncoded(ctx context.Context, owner blockapi.Owner, b blockap
 
 // write is one block on its way to its replicas.
 type write struct {
-	client    *Client
-	what      string
-	partition layout.Partition
-	message   rpc.Message
-	// own says that the payload is to be recycled in the end.
-	own    bool
-	quorum *quorum
+	client *Client
+	what   string
+	owner  blockapi.Owner
+	block  blockapi.Block
+	// own says that the block's data is to be recycled in the end.
+	own bool
+
+	// What follows from the ring in force when the write was last addressed.
+	place   place
+	message rpc.Message
+	quorum  *quorum
+}
+
+// address directs the write by the ring in force. What was acknowledged by an
+// older one counts for nothing: its members may have left since.
+func (w *write) address() error {
+	at, err := w.client.place(w.block.Hash)
+	if err != nil {
+		return err
+	}
+	m, err := putToWire(at.epoch, w.owner, w.block)
+	if err != nil {
+		return err
+	}
+	w.place, w.message, w.quorum = at, m, newQuorum(at.sets, w.client.opts.WriteOne())
+	return nil
 }
 
 // start sends the write and returns once a quorum has acknowledged it or
@@ -73,9 +88,9 @@ type write struct {
 func (w *write) start(ctx context.Context) error {
 	c := w.client
 	if !w.own {
-		plain := w.message.Payload
-		w.message.Payload = append(c.opts.Buffers.Get(len(plain))[:0], plain...)
-		w.own = true
+		plain := w.block.Data
+		w.block.Data = append(c.opts.Buffers.Get(len(plain))[:0], plain...)
+		w.message.Payload, w.own = w.block.Data, true
 	}
 	sendCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.opts.WriteTimeout)
 	detach := context.AfterFunc(ctx, cancel)
@@ -96,18 +111,19 @@ func (w *write) start(ctx context.Context) error {
 }
 
 // run sends to all replicas, again to those that stay silent, until all have
-// answered or ctx ends. It calls decided exactly once.
+// answered or ctx ends, and anew when the ring changes. It calls decided exactly
+// once.
 func (w *write) run(ctx context.Context, decided func(error)) {
-	c, q := w.client, w.quorum
+	c := w.client
 	said := false
 	var held int64
 	settle := func() bool {
-		switch {
+		switch q := w.quorum; {
 		case said:
 		case q.reached():
 			// Over the budget the caller keeps waiting for all: that is the
 			// backpressure of slow replicas.
-			if n := int64(len(w.message.Payload)); len(q.open()) > 0 {
+			if n := int64(len(w.block.Data)); len(q.open()) > 0 {
 				if !c.stragglers.TryAcquire(n) {
 					return false
 				}
@@ -120,24 +136,31 @@ func (w *write) run(ctx context.Context, decided func(error)) {
 			decided(q.err(w.what))
 			return true
 		}
-		return len(q.open()) == 0
+		return len(w.quorum.open()) == 0
 	}
 	for retry := minRetry; ctx.Err() == nil && !settle(); retry = min(2*retry, maxRetry) {
 		w.attempt(ctx, settle)
-		if len(q.open()) > 0 && !pause(ctx, retry) {
+		if len(w.quorum.open()) > 0 && !pause(ctx, retry) {
 			break
 		}
+		if !c.moved(w.place.epoch) {
+			continue
+		}
+		if said || w.address() != nil {
+			break // stragglers of an older ring are left to the repair
+		}
+		retry = minRetry / 2
 	}
 	if !said {
-		if q.reached() {
+		if w.quorum.reached() {
 			decided(nil)
 		} else {
-			decided(q.err(w.what))
+			decided(w.quorum.err(w.what))
 		}
 	}
 	c.stragglers.Release(held)
 	if w.own {
-		c.opts.Buffers.Put(w.message.Payload)
+		c.opts.Buffers.Put(w.block.Data)
 	}
 }
 
@@ -148,7 +171,7 @@ func (w *write) attempt(ctx context.Context, settle func() bool) {
 	defer cancel()
 	nodes := q.open()
 	silent := slices.Clone(nodes)
-	err := c.caller.Gather(ctx, target(opPut, w.partition, nodes), w.message, func(a rpc.Answer) bool {
+	err := c.caller.Gather(ctx, target(opPut, w.place.partition, nodes), w.message, func(a rpc.Answer) bool {
 		silent = slices.DeleteFunc(silent, func(n object.NodeID) bool { return n == a.From })
 		if a.Err == nil {
 			q.ack(a.From)

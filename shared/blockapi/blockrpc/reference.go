@@ -2,6 +2,7 @@ package blockrpc
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -9,7 +10,6 @@ import (
 	"hangar/shared/blockapi"
 	"hangar/shared/blockapi/blockpb"
 	"hangar/shared/fault"
-	"hangar/shared/layout"
 	"hangar/shared/object"
 	"hangar/shared/rpc"
 )
@@ -17,15 +17,26 @@ import (
 // maxReferenceCalls is how many groups of blocks are referenced at once.
 const maxReferenceCalls = 8
 
+// errMoved says that the ring changed before a quorum was reached.
+var errMoved = errors.New("the layout changed meanwhile")
+
 // Reference implements blockapi.Store. Blocks that live on the same nodes
-// share requests.
+// share requests. When the ring changes under way it begins again.
 func (c *Client) Reference(ctx context.Context, owner blockapi.Owner, hashes []object.Hash) error {
+	ctx, cancel := context.WithTimeout(ctx, c.opts.WriteTimeout)
+	defer cancel()
+	for {
+		if err := c.referenceOnce(ctx, owner, hashes); !errors.Is(err, errMoved) {
+			return err
+		}
+	}
+}
+
+func (c *Client) referenceOnce(ctx context.Context, owner blockapi.Owner, hashes []object.Hash) error {
 	groups, err := c.group(hashes)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.opts.WriteTimeout)
-	defer cancel()
 	var g errgroup.Group
 	g.SetLimit(maxReferenceCalls)
 	for _, group := range groups {
@@ -38,21 +49,23 @@ func (c *Client) Reference(ctx context.Context, owner blockapi.Owner, hashes []o
 
 // placed is blocks that have the same replica sets.
 type placed struct {
-	// partition of one of them: the nodes of the group listen to it.
-	partition layout.Partition
-	sets      []layout.ReplicaSet
-	hashes    []object.Hash
+	place  // of one of them: the nodes of the group listen to its partition
+	hashes []object.Hash
 }
 
 func (c *Client) group(hashes []object.Hash) (map[string]*placed, error) {
 	groups := make(map[string]*placed)
+	ring, err := c.current()
+	if err != nil && len(hashes) > 0 {
+		return nil, err
+	}
 	for _, h := range hashes {
-		p, sets, err := c.place(h)
+		at, err := placeIn(ring, h)
 		if err != nil {
 			return nil, err
 		}
 		var id []byte
-		for _, s := range sets {
+		for _, s := range at.sets {
 			id = append(id, byte(len(s)))
 			for _, n := range s {
 				id = append(id, n[:]...)
@@ -60,7 +73,7 @@ func (c *Client) group(hashes []object.Hash) (map[string]*placed, error) {
 		}
 		g := groups[string(id)]
 		if g == nil {
-			g = &placed{partition: p, sets: sets}
+			g = &placed{place: at}
 			groups[string(id)] = g
 		}
 		g.hashes = append(g.hashes, h)
@@ -71,7 +84,9 @@ func (c *Client) group(hashes []object.Hash) (map[string]*placed, error) {
 // referenceGroup references hashes at their nodes until each has a quorum. A
 // request with an old node's answer missing is sent again: it is idempotent.
 func (c *Client) referenceGroup(ctx context.Context, owner blockapi.Owner, g *placed, hashes []object.Hash) error {
-	head, err := marshal(&blockpb.ReferenceRequest{Owner: ownerToWire(owner), Hashes: hashesToWire(hashes)})
+	head, err := marshal(&blockpb.ReferenceRequest{
+		Owner: ownerToWire(owner), Hashes: hashesToWire(hashes), Epoch: g.epoch,
+	})
 	if err != nil {
 		return err
 	}
@@ -87,6 +102,8 @@ func (c *Client) referenceGroup(ctx context.Context, owner blockapi.Owner, g *pl
 		switch {
 		case r.reached():
 			return nil
+		case c.moved(g.epoch):
+			return errMoved
 		case len(r.all.open()) == 0 || r.all.hopeless():
 			return r.err()
 		case !pause(ctx, retry):

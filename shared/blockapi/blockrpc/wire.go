@@ -17,6 +17,9 @@ const (
 	opGet       = "get"
 	opReference = "ref"
 	opRelease   = "release"
+	opList      = "list"
+	opDigests   = "digests"
+	opConfirm   = "confirm"
 )
 
 // MaxReferences is the most hashes in one request to a node.
@@ -62,23 +65,23 @@ func ownerFromWire(w *blockpb.Owner) (o blockapi.Owner, err error) {
 	return o, fixed(o.Manifest[:], w.GetManifest(), "manifest id")
 }
 
-func putToWire(o blockapi.Owner, b blockapi.Block) (rpc.Message, error) {
+func putToWire(epoch uint64, o blockapi.Owner, b blockapi.Block) (rpc.Message, error) {
 	head, err := marshal(&blockpb.PutRequest{
-		Owner: ownerToWire(o), Hash: b.Hash[:], PlainBytes: b.PlainBytes, Encoding: uint32(b.Encoding),
+		Owner: ownerToWire(o), Hash: b.Hash[:], PlainBytes: b.PlainBytes, Encoding: uint32(b.Encoding), Epoch: epoch,
 	})
 	return rpc.Message{Head: head, Payload: b.Data}, err
 }
 
-func putFromWire(m rpc.Message) (o blockapi.Owner, b blockapi.Block, err error) {
+func putFromWire(m rpc.Message) (epoch uint64, o blockapi.Owner, b blockapi.Block, err error) {
 	var w blockpb.PutRequest
 	if err := unmarshal(m.Head, &w); err != nil {
-		return o, b, err
+		return 0, o, b, err
 	}
 	if o, err = ownerFromWire(w.GetOwner()); err != nil {
-		return o, b, err
+		return 0, o, b, err
 	}
 	b, err = blockFromWire(w.GetHash(), w.GetPlainBytes(), w.GetEncoding(), m.Payload)
-	return o, b, err
+	return w.GetEpoch(), o, b, err
 }
 
 func blockFromWire(hash []byte, plainBytes int64, encoding uint32, data []byte) (b blockapi.Block, err error) {

@@ -17,6 +17,7 @@ type Node struct {
 	codec *blockcodec.Codec
 
 	mu       sync.Mutex
+	epoch    uint64
 	blocks   map[object.Hash]blockapi.Block
 	owners   map[object.Hash]map[blockapi.Owner]bool
 	released []blockapi.Released
@@ -57,7 +58,7 @@ func (n *Node) enter(ctx context.Context, op string) error {
 }
 
 // Put implements blockapi.Node.
-func (n *Node) Put(ctx context.Context, owner blockapi.Owner, b blockapi.Block) error {
+func (n *Node) Put(ctx context.Context, epoch uint64, owner blockapi.Owner, b blockapi.Block) error {
 	if err := n.enter(ctx, "put"); err != nil {
 		return err
 	}
@@ -66,6 +67,9 @@ func (n *Node) Put(ctx context.Context, owner blockapi.Owner, b blockapi.Block) 
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if err := n.admit(epoch); err != nil {
+		return err
+	}
 	if _, ok := n.blocks[b.Hash]; !ok {
 		b.Data = slices.Clone(b.Data)
 		n.blocks[b.Hash] = b
@@ -73,6 +77,29 @@ func (n *Node) Put(ctx context.Context, owner blockapi.Owner, b blockapi.Block) 
 	}
 	n.owners[b.Hash][owner] = true
 	return nil
+}
+
+// admit applies the rules of epochs. The caller holds mu.
+func (n *Node) admit(epoch uint64) error {
+	if epoch < n.epoch {
+		return fault.New(fault.OldEpoch, "epoch %d is older than %d", epoch, n.epoch)
+	}
+	n.epoch = epoch
+	return nil
+}
+
+// Epoch implements blockapi.Node.
+func (n *Node) Epoch() uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.epoch
+}
+
+// Adopt makes epoch, if it is newer, the one that the node demands.
+func (n *Node) Adopt(epoch uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.epoch = max(n.epoch, epoch)
 }
 
 // Get implements blockapi.Node.
@@ -91,12 +118,15 @@ func (n *Node) Get(ctx context.Context, h object.Hash) (blockapi.Block, error) {
 }
 
 // Reference implements blockapi.Node.
-func (n *Node) Reference(ctx context.Context, owner blockapi.Owner, hashes []object.Hash) ([]object.Hash, error) {
+func (n *Node) Reference(ctx context.Context, epoch uint64, owner blockapi.Owner, hashes []object.Hash) ([]object.Hash, error) {
 	if err := n.enter(ctx, "reference"); err != nil {
 		return nil, err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if err := n.admit(epoch); err != nil {
+		return nil, err
+	}
 	var missing []object.Hash
 	for _, h := range hashes {
 		if refs, ok := n.owners[h]; ok {

@@ -188,6 +188,42 @@ func RunNode(t *testing.T, open func(t *testing.T) blockapi.Node) {
 	t.Run("references", func(t *testing.T) { nodeReferences(t, open(t)) })
 	t.Run("a hint alone deletes nothing", func(t *testing.T) { nodeAHintAloneDeletesNothing(t, open(t)) })
 	t.Run("many at once", func(t *testing.T) { nodeManyAtOnce(t, open(t)) })
+	t.Run("older epochs are refused", func(t *testing.T) { nodeFence(t, open(t)) })
+}
+
+// epoch is that of the ring by which the suite writes.
+const epoch = 5
+
+func nodeFence(t *testing.T, n blockapi.Node) {
+	ctx, a, b := t.Context(), BlockOf(Random(100)), BlockOf(Random(100))
+	if err := n.Put(ctx, epoch, Owner(), a); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.Epoch(); got != epoch {
+		t.Fatalf("the epoch after a write of epoch %d is %d", epoch, got)
+	}
+	for _, old := range []uint64{0, epoch - 1} {
+		for _, x := range []blockapi.Block{a, b} { // known and not
+			if err := n.Put(ctx, old, Owner(), x); !fault.Is(err, fault.OldEpoch) {
+				t.Errorf("Put of epoch %d: %v", old, err)
+			}
+		}
+		if _, err := n.Reference(ctx, old, Owner(), []object.Hash{a.Hash}); !fault.Is(err, fault.OldEpoch) {
+			t.Errorf("Reference of epoch %d: %v", old, err)
+		}
+	}
+	if _, err := n.Get(ctx, b.Hash); !fault.Is(err, fault.NotFound) {
+		t.Errorf("a refused block was stored: %v", err)
+	}
+	if _, err := n.Reference(ctx, epoch+1, Owner(), []object.Hash{a.Hash}); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Put(ctx, epoch, Owner(), b); !fault.Is(err, fault.OldEpoch) {
+		t.Errorf("after a reference of a newer epoch: %v", err)
+	}
+	if _, err := n.Get(ctx, a.Hash); err != nil {
+		t.Error(err)
+	}
 }
 
 func nodeWhatWasPutComesBack(t *testing.T, n blockapi.Node) {
@@ -201,7 +237,7 @@ func nodeWhatWasPutComesBack(t *testing.T, n blockapi.Node) {
 			b, _ := codec.Encode(plain)
 			sent := b
 			sent.Data = slices.Clone(b.Data)
-			if err := n.Put(ctx, Owner(), sent); err != nil {
+			if err := n.Put(ctx, epoch, Owner(), sent); err != nil {
 				t.Fatal(err)
 			}
 			clear(sent.Data) // the node must not have kept it
@@ -218,7 +254,7 @@ func nodeRepeatedPuts(t *testing.T, n blockapi.Node) {
 	ctx, b := t.Context(), BlockOf(Random(1000))
 	owner := Owner()
 	for _, o := range []blockapi.Owner{owner, owner, Owner()} {
-		if err := n.Put(ctx, o, b); err != nil {
+		if err := n.Put(ctx, epoch, o, b); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -244,7 +280,7 @@ func nodeWrongBlocks(t *testing.T, n blockapi.Node) {
 	} {
 		b := good
 		c.change(&b)
-		if err := n.Put(ctx, Owner(), b); !fault.Is(err, c.want) {
+		if err := n.Put(ctx, epoch, Owner(), b); !fault.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", name, err, c.want)
 		}
 		if _, err := n.Get(ctx, good.Hash); !fault.Is(err, fault.NotFound) {
@@ -257,16 +293,16 @@ func nodeReferences(t *testing.T, n blockapi.Node) {
 	ctx := t.Context()
 	a, b := BlockOf(Random(10)), BlockOf(Random(10))
 	for _, x := range []blockapi.Block{a, b} {
-		if err := n.Put(ctx, Owner(), x); err != nil {
+		if err := n.Put(ctx, epoch, Owner(), x); err != nil {
 			t.Fatal(err)
 		}
 	}
 	unknown := blockcodec.Hash(Random(8))
-	missing, err := n.Reference(ctx, Owner(), []object.Hash{a.Hash, unknown, b.Hash})
+	missing, err := n.Reference(ctx, epoch, Owner(), []object.Hash{a.Hash, unknown, b.Hash})
 	if err != nil || !slices.Equal(missing, []object.Hash{unknown}) {
 		t.Fatalf("missing %v, %v", missing, err)
 	}
-	if missing, err = n.Reference(ctx, Owner(), nil); err != nil || len(missing) != 0 {
+	if missing, err = n.Reference(ctx, epoch, Owner(), nil); err != nil || len(missing) != 0 {
 		t.Fatalf("no blocks: missing %v, %v", missing, err)
 	}
 	if _, err := n.Get(ctx, unknown); !fault.Is(err, fault.NotFound) {
@@ -276,7 +312,7 @@ func nodeReferences(t *testing.T, n blockapi.Node) {
 
 func nodeAHintAloneDeletesNothing(t *testing.T, n blockapi.Node) {
 	ctx, b, o := t.Context(), BlockOf(Random(1000)), Owner()
-	if err := n.Put(ctx, o, b); err != nil {
+	if err := n.Put(ctx, epoch, o, b); err != nil {
 		t.Fatal(err)
 	}
 	n.Release(ctx, blockapi.Released{Bucket: o.Bucket, Key: o.Key, Version: o.Version})
@@ -293,7 +329,7 @@ func nodeManyAtOnce(t *testing.T, n blockapi.Node) {
 		wg.Go(func() {
 			for range 8 {
 				for _, b := range []blockapi.Block{shared, BlockOf(Random(16 << 10))} {
-					if err := n.Put(ctx, Owner(), b); err != nil {
+					if err := n.Put(ctx, epoch, Owner(), b); err != nil {
 						t.Errorf("Put: %v", err)
 						return
 					}

@@ -34,6 +34,11 @@ func PutBlock(tx *kv.Tx, t Touch, h object.Hash, b Block, bad segment.Location) 
 			return err
 		}
 	}
+	if replaces && known.Refs > 0 {
+		if err := resize(tx, h, b.StoredBytes-known.StoredBytes); err != nil {
+			return err
+		}
+	}
 	if !found || replaces {
 		b.Refs = known.Refs
 		known = b
@@ -76,6 +81,9 @@ func Refer(tx *kv.Tx, t Touch, hashes []object.Hash) (missing []object.Hash, err
 func addRef(tx *kv.Tx, o OwnerID, h object.Hash, b Block) error {
 	_, found, err := tx.Get(refKey(h, o))
 	if err != nil || found {
+		return err
+	}
+	if err := summarise(tx, h, o, b, b.Refs == 0, 1); err != nil {
 		return err
 	}
 	b.Refs++
@@ -143,7 +151,10 @@ func dropRef(tx *kv.Tx, o OwnerID, h object.Hash) error {
 	case b.Refs > 1:
 		b.Refs--
 		tx.Set(blockKey(h), b.encode())
-		return nil
+		return summarise(tx, h, o, b, false, -1)
+	}
+	if err := summarise(tx, h, o, b, true, -1); err != nil {
+		return err
 	}
 	tx.Delete(blockKey(h))
 	return account(tx, b.Location, -1)

@@ -27,6 +27,10 @@ const (
 	keySegment = 's' // segment → what lives in it
 	keyQueue   = 'q' // due time, owner → tries
 	keyMark    = 'm' // name → a time or cursor
+	keyDigest  = 'd' // leaf → digest of its references
+	keyWanted  = 'w' // hash → block to be resynchronised
+	keyTurn    = 't' // due time, hash → nothing: the order of those
+	keyMember  = 'p' // partition → since when this node holds it
 )
 
 // formatVersion stands first in each value that is not empty.

@@ -27,14 +27,14 @@ func BenchmarkNode(b *testing.B) {
 				blocks := prepare(b.N, size, codec, make)
 				b.SetParallelism(4)
 				measure(b, size, func(i int) error {
-					return w.Put(context.Background(), blocktest.Owner(), blocks[i])
+					return w.Put(context.Background(), epoch, blocktest.Owner(), blocks[i])
 				})
 			})
 			b.Run(fmt.Sprintf("get/%s/%dKiB", name, size>>10), func(b *testing.B) {
 				w := newWorld(b, func(o *Options) { o.Segments.SegmentBytes = 1 << 30 })
 				var hashes []object.Hash
 				for _, x := range prepare(64, size, codec, make) {
-					if err := w.Put(context.Background(), blocktest.Owner(), x); err != nil {
+					if err := w.Put(context.Background(), epoch, blocktest.Owner(), x); err != nil {
 						b.Fatal(err)
 					}
 					hashes = append(hashes, x.Hash)

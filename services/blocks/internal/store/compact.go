@@ -129,7 +129,7 @@ func (m *mover) visit(e segment.Entry) error {
 	if err := s.log.Read(e.Location, buf); err != nil {
 		if fault.Is(err, fault.Corrupt) {
 			s.counters.CorruptReads.Add(1)
-			s.unreadable.note(e.Hash, e.Location)
+			s.suspect(m.ctx, e.Hash, e.Location)
 			return nil // it stays, and so does the segment
 		}
 		return err

@@ -46,7 +46,7 @@ func writeUntilKilled(dir string) error {
 			for n := 0; ; n++ {
 				b := blocktest.BlockOf(blocktest.Random(1 + (i*7919+n*104729)%60_000))
 				o := blocktest.Owner()
-				if err := w.Put(context.Background(), o, b); err != nil {
+				if err := w.Put(context.Background(), epoch, o, b); err != nil {
 					failed <- err
 					return
 				}
@@ -55,7 +55,7 @@ func writeUntilKilled(dir string) error {
 				out.Unlock()
 				if n%2 == 0 { // half of them die at once, unacknowledged ones to be
 					d := blocktest.Owner()
-					if err := w.Put(context.Background(), d, blocktest.BlockOf(blocktest.Random(30_000))); err != nil {
+					if err := w.Put(context.Background(), epoch, d, blocktest.BlockOf(blocktest.Random(30_000))); err != nil {
 						failed <- err
 						return
 					}

@@ -34,6 +34,8 @@ type Options struct {
 	Grace time.Duration
 	// QueueLimit bounds the owners waiting to be verified.
 	QueueLimit int64
+	// WantedLimit bounds the blocks waiting to be resynchronised.
+	WantedLimit int64
 	// SweepEvery is the least time between the begins of two sweeps.
 	SweepEvery time.Duration
 	// DeadShare is the share of dead bytes from which a segment is rewritten.
@@ -56,6 +58,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.QueueLimit <= 0 {
 		o.QueueLimit = 1 << 20
+	}
+	if o.WantedLimit <= 0 {
+		o.WantedLimit = 1 << 20
 	}
 	if o.SweepEvery <= 0 {
 		o.SweepEvery = 24 * time.Hour
@@ -84,6 +89,9 @@ type Store struct {
 	gc        *collector
 	// unreadable are the blocks that a Put brings back.
 	unreadable places
+	epoch      epochs
+	members    members
+	wanted     wanted
 
 	// compacting serializes compactions; it guards stuck: what lives in the
 	// segments that cannot be emptied.
@@ -100,6 +108,9 @@ type Counters struct {
 	Puts, Gets, Known, CorruptReads             atomic.Int64
 	Verified, OwnersDropped, HintsLost, Unknown atomic.Int64
 	SegmentsRemoved, BytesMoved                 atomic.Int64
+	// OldEpochs are writes refused; Repaired blocks and references that other
+	// nodes had and this one lacked.
+	OldEpochs, Repaired, RepairedRefs atomic.Int64
 }
 
 // Open opens the blocks in dir, whose index is idx. The caller closes idx after
@@ -115,6 +126,9 @@ func Open(dir string, idx kv.Store, opts Options) (*Store, error) {
 	if err := claim(idx, segments); err != nil {
 		return nil, err
 	}
+	if err := index.Migrate(idx); err != nil {
+		return nil, err
+	}
 	durable := make(map[segment.ID]int64)
 	err = idx.View(func(r kv.Reader) error {
 		usage, err := index.Segments(r)
@@ -126,6 +140,9 @@ func Open(dir string, idx kv.Store, opts Options) (*Store, error) {
 		}
 		if err == nil {
 			s.gc, err = newCollector(s, r)
+		}
+		if err == nil {
+			err = s.load(r)
 		}
 		return err
 	})
@@ -177,7 +194,11 @@ func (s *Store) touch(owner blockapi.Owner) index.Touch {
 }
 
 // Put implements blockapi.Node.
-func (s *Store) Put(ctx context.Context, owner blockapi.Owner, b blockapi.Block) error {
+func (s *Store) Put(ctx context.Context, epoch uint64, owner blockapi.Owner, b blockapi.Block) error {
+	if err := s.epoch.check(epoch); err != nil { // before the work
+		s.counters.OldEpochs.Add(1)
+		return err
+	}
 	if err := s.codec.Verify(b); err != nil {
 		return err
 	}
@@ -187,7 +208,7 @@ func (s *Store) Put(ctx context.Context, owner blockapi.Owner, b blockapi.Block)
 	s.counters.Puts.Add(1)
 	bad := s.unreadable.at(b.Hash)
 	if bad == (segment.Location{}) {
-		missing, err := s.refer(ctx, owner, []object.Hash{b.Hash}, true)
+		missing, err := s.refer(ctx, s.fenced(epoch), owner, []object.Hash{b.Hash}, true)
 		if err != nil {
 			return err
 		}
@@ -196,6 +217,11 @@ func (s *Store) Put(ctx context.Context, owner blockapi.Owner, b blockapi.Block)
 			return nil
 		}
 	}
+	return s.write(ctx, s.fenced(epoch), owner, b, bad)
+}
+
+// write stores a block in place of the bad copy, if there is one.
+func (s *Store) write(ctx context.Context, commit commit, owner blockapi.Owner, b blockapi.Block, bad segment.Location) error {
 	at, err := s.log.Append(b)
 	if err != nil {
 		return err
@@ -205,7 +231,7 @@ func (s *Store) Put(ctx context.Context, owner blockapi.Owner, b blockapi.Block)
 		return err
 	}
 	known := index.Block{Location: at, Encoding: b.Encoding, PlainBytes: b.PlainBytes}
-	err = s.committer.Update(ctx, func(tx *kv.Tx) error {
+	err = commit(ctx, func(tx *kv.Tx) error {
 		return index.PutBlock(tx, s.touch(owner), b.Hash, known, bad)
 	})
 	if err == nil {
@@ -229,15 +255,15 @@ func (s *Store) Get(ctx context.Context, h object.Hash) (blockapi.Block, error) 
 		b, at, err = s.read(h)
 		if !errors.Is(err, segment.ErrGone) {
 			if fault.Is(err, fault.Corrupt) {
-				s.unreadable.note(h, at)
 				s.counters.CorruptReads.Add(1)
 				s.opts.Log.LogAttrs(ctx, slog.LevelError, "a stored block is corrupt",
 					slog.String("block", h.String()), slog.Any("error", err))
+				s.suspect(ctx, h, at)
 			}
 			return b, err
 		}
 	}
-	s.unreadable.note(h, at)
+	s.suspect(ctx, h, at)
 	return blockapi.Block{}, fault.New(fault.Corrupt, "block %s: its segment is missing", h)
 }
 
@@ -267,11 +293,15 @@ func (s *Store) find(h object.Hash) (b index.Block, found bool, err error) {
 }
 
 // Reference implements blockapi.Node.
-func (s *Store) Reference(ctx context.Context, owner blockapi.Owner, hashes []object.Hash) ([]object.Hash, error) {
+func (s *Store) Reference(ctx context.Context, epoch uint64, owner blockapi.Owner, hashes []object.Hash) ([]object.Hash, error) {
+	if err := s.epoch.check(epoch); err != nil {
+		s.counters.OldEpochs.Add(1)
+		return nil, err
+	}
 	var missing []object.Hash
 	for len(hashes) > 0 {
 		n := min(len(hashes), index.MaxChange)
-		part, err := s.refer(ctx, owner, hashes[:n], false)
+		part, err := s.refer(ctx, s.fenced(epoch), owner, hashes[:n], false)
 		if err != nil {
 			return nil, err
 		}
@@ -283,13 +313,13 @@ func (s *Store) Reference(ctx context.Context, owner blockapi.Owner, hashes []ob
 
 // refer references known blocks. With peek it looks first, and commits nothing
 // when none is known.
-func (s *Store) refer(ctx context.Context, owner blockapi.Owner, hashes []object.Hash, peek bool) (missing []object.Hash, err error) {
+func (s *Store) refer(ctx context.Context, commit commit, owner blockapi.Owner, hashes []object.Hash, peek bool) (missing []object.Hash, err error) {
 	if peek {
 		if _, found, err := s.find(hashes[0]); err != nil || !found {
 			return hashes, err
 		}
 	}
-	err = s.committer.Update(ctx, func(tx *kv.Tx) error {
+	err = commit(ctx, func(tx *kv.Tx) error {
 		missing, err = index.Refer(tx, s.touch(owner), hashes)
 		return err
 	})

@@ -23,6 +23,9 @@ import (
 
 const grace = 10 * time.Minute
 
+// epoch is that of the ring by which tests write.
+const epoch = 1
+
 // world is a store with what decides about its owners: a clock and a verifier
 // that the test holds.
 type world struct {
@@ -115,7 +118,7 @@ func (w *world) restart(t testing.TB) {
 func (w *world) put(t testing.TB, o blockapi.Owner, plain []byte) object.Hash {
 	t.Helper()
 	b := blocktest.BlockOf(plain)
-	if err := w.Put(context.Background(), o, b); err != nil {
+	if err := w.Put(context.Background(), epoch, o, b); err != nil {
 		t.Fatal(err)
 	}
 	return b.Hash
@@ -330,10 +333,10 @@ func TestTouchedOwnerIsNotAsked(t *testing.T) {
 func TestTouchBetweenVerdictAndDrop(t *testing.T) {
 	for name, act := range map[string]func(*world, blockapi.Owner, blockapi.Block) error{
 		"put": func(w *world, o blockapi.Owner, b blockapi.Block) error {
-			return w.Put(context.Background(), o, b)
+			return w.Put(context.Background(), epoch, o, b)
 		},
 		"reference": func(w *world, o blockapi.Owner, b blockapi.Block) error {
-			_, err := w.Reference(context.Background(), o, []object.Hash{b.Hash})
+			_, err := w.Reference(context.Background(), epoch, o, []object.Hash{b.Hash})
 			return err
 		},
 	} {
@@ -373,7 +376,7 @@ func TestOtherOwnerBetweenVerdictAndDrop(t *testing.T) {
 	w.hint(t, dead)
 	w.pass(2 * grace)
 	w.during = func(blockapi.Owner) {
-		if missing, err := w.Reference(context.Background(), other, []object.Hash{h}); err != nil || len(missing) > 0 {
+		if missing, err := w.Reference(context.Background(), epoch, other, []object.Hash{h}); err != nil || len(missing) > 0 {
 			t.Errorf("missing %v, %v", missing, err)
 		}
 	}
@@ -456,7 +459,7 @@ func TestLargeOwnersAndReferences(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if missing, err := w.Reference(t.Context(), copier, hashes); err != nil || len(missing) > 0 {
+	if missing, err := w.Reference(t.Context(), epoch, copier, hashes); err != nil || len(missing) > 0 {
 		t.Fatalf("%d missing, %v", len(missing), err)
 	}
 	w.kill(writer)
@@ -487,7 +490,7 @@ func TestPutWhenDiskIsFull(t *testing.T) {
 	h := w.put(t, blocktest.Owner(), blocktest.Random(1000))
 	free.Store(1000)
 	b := blocktest.BlockOf(blocktest.Random(1000))
-	if err := w.Put(t.Context(), blocktest.Owner(), b); !fault.Is(err, fault.StorageFull) {
+	if err := w.Put(t.Context(), epoch, blocktest.Owner(), b); !fault.Is(err, fault.StorageFull) {
 		t.Fatalf("got %v, want storage full", err)
 	}
 	if w.Writable() == nil {

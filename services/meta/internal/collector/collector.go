@@ -1,32 +1,46 @@
-// Package collector forgets old delete markers of partitions that this node
-// holds alone, so that a store with one replica does not grow for ever. Where
-// there are more replicas they have to agree first, and this package does
-// nothing.
+// Package collector forgets old delete markers, and old promises on rows that
+// were never written, so that a store does not grow for ever. The protocol asks
+// that all replicas hold the same marker, in a ring at rest, before any of them
+// may forget it: so the rows of a partition are collected by the first of its
+// members, which asks the others, and only while all of them are there.
+//
+// Crash story: a Forget that reached some members and not others leaves low
+// marks at those it reached, which keep everything older from coming back, and
+// the marker at the others. Repair carries that to all again, as a marker with a
+// new tag, and it is collected later. Nothing here is remembered.
 package collector
 
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"hangar/services/meta/internal/table"
+	"hangar/shared/fault"
 	"hangar/shared/layout"
+	"hangar/shared/metaapi"
 	"hangar/shared/object"
 )
 
 const (
-	// step is how many rows are forgotten in one commit.
-	step = 64
-	// restart is how often the list of old rows is walked from its beginning:
-	// a writer whose clock is late adds to the part already passed.
-	restart = time.Hour
+	// step is how many rows are looked at together.
+	step = metaapi.MaxPeerRows
+	// maxRestart is how often at least the list of old rows is walked from its
+	// beginning: rows are passed over while a member is away, and a writer whose
+	// clock is late adds to the part already passed.
+	maxRestart = time.Hour
+	// askTimeout is how long a member may take for a step.
+	askTimeout = 5 * time.Second
 )
 
 // Collector is the worker.
 type Collector struct {
 	Table *table.Table
 	Self  object.NodeID
+	// Peer returns a node, Self included.
+	Peer func(object.NodeID) metaapi.Peer
 	// Ring returns the ring in force, nil when there is none.
 	Ring func() *layout.Ring
 	// Grace is how old a marker must be.
@@ -38,18 +52,8 @@ type Collector struct {
 	forgotten atomic.Int64
 }
 
-// Forgotten is how many rows were forgotten since the start.
+// Forgotten is how many rows this node forgot on its own behest since the start.
 func (c *Collector) Forgotten() int64 { return c.forgotten.Load() }
-
-// sole implements table.Sole by the ring in force.
-func (c *Collector) sole(p layout.Partition) (epoch uint64, sole bool) {
-	ring := c.Ring()
-	sets := ring.Sets(p)
-	if len(sets) != 1 || len(sets[0]) != 1 || sets[0][0] != c.Self {
-		return 0, false
-	}
-	return ring.Epoch, true
-}
 
 // interval is the time between two looks.
 func (c *Collector) interval() time.Duration {
@@ -60,6 +64,7 @@ func (c *Collector) interval() time.Duration {
 func (c *Collector) Run(ctx context.Context) error {
 	tick := time.NewTicker(c.interval())
 	defer tick.Stop()
+	restart := min(max(c.Grace, time.Second), maxRestart)
 	var at table.Cursor
 	began := time.Now()
 	for {
@@ -79,21 +84,115 @@ func (c *Collector) Run(ctx context.Context) error {
 }
 
 // sweep forgets what is old enough, from at on. It works at most half of the
-// time.
+// time. Rows of partitions with a member that does not answer are passed over;
+// the error is the last such member's.
 func (c *Collector) sweep(ctx context.Context, at table.Cursor) (table.Cursor, error) {
 	before := c.Now().Add(-c.Grace)
+	away := map[object.NodeID]bool{}
+	var last error
 	for {
-		began := time.Now()
-		next, n, end, err := c.Table.Collect(ctx, at, before, step, c.sole)
-		c.forgotten.Add(int64(n))
-		if err != nil || end {
-			return next, err
+		ring := c.Ring()
+		if ring == nil || ring.Joint() {
+			return at, last
 		}
-		at = next
+		began := time.Now()
+		keys, next, end, err := c.Table.Vacant(at, before, step)
+		if err != nil {
+			return at, err
+		}
+		for _, g := range group(ring, c.Self, keys) {
+			if g.waitsFor(away) {
+				continue
+			}
+			var gone *awayError
+			switch err := c.collect(ctx, ring.Epoch, g, before); {
+			case err == nil:
+			case asAway(err, &gone):
+				away[gone.node] = true
+				last = err
+			default:
+				return at, err
+			}
+		}
+		if at = next; end || ctx.Err() != nil {
+			return at, last
+		}
 		select {
 		case <-ctx.Done():
-			return at, nil
 		case <-time.After(time.Since(began)):
 		}
 	}
+}
+
+// collect forgets, of the rows of a group, those on which its members agree.
+func (c *Collector) collect(ctx context.Context, epoch uint64, g batch, before time.Time) error {
+	own, err := c.Peer(c.Self).States(ctx, metaapi.StatesRequest{Epoch: epoch, Keys: g.keys})
+	if err != nil || own.Old {
+		return err // an epoch that has been left is as good as nothing to do
+	}
+	keys, states := candidates(g, c.Self, own.Rows, before)
+	if len(keys) == 0 {
+		return nil
+	}
+	held := [][]metaapi.RowState{states}
+	for _, n := range g.set {
+		if n == c.Self {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, askTimeout)
+		reply, err := c.Peer(n).States(ctx, metaapi.StatesRequest{Epoch: epoch, Keys: keys})
+		cancel()
+		if err != nil || reply.Old {
+			return away(n, err)
+		}
+		held = append(held, reply.Rows)
+	}
+	rows := agreed(keys, held, before)
+	if len(rows) == 0 {
+		return nil
+	}
+	return c.forget(ctx, g.set, metaapi.ForgetRequest{Epoch: epoch, Rows: rows})
+}
+
+// forget tells all members at once.
+func (c *Collector) forget(ctx context.Context, set layout.ReplicaSet, q metaapi.ForgetRequest) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	errs := make([]error, len(set))
+	var telling sync.WaitGroup
+	for i, n := range set {
+		telling.Go(func() {
+			reply, err := c.Peer(n).Forget(ctx, q)
+			if err != nil || reply.Old {
+				errs[i] = away(n, err)
+			}
+			if n == c.Self {
+				c.forgotten.Add(int64(count(reply.Done)))
+			}
+		})
+	}
+	telling.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func count(done []bool) (n int) {
+	for _, d := range done {
+		if d {
+			n++
+		}
+	}
+	return n
+}
+
+// away says that a member gave no answer, or is in another epoch already.
+func away(n object.NodeID, err error) error {
+	if err == nil {
+		err = fault.New(fault.Unavailable, "it is in another epoch")
+	}
+	return &awayError{n, err}
 }

@@ -23,6 +23,9 @@ const (
 	tagCounter = 'c' // table, bucket, partition → counters
 	tagDigest  = 'd' // slice → digest
 	tagVacant  = 'v' // time, row → nothing: rows without a value, oldest first
+	tagRepair  = 'A' // how far the comparing with another node has come
+	tagMembers = 'M' // what the node remembers of its membership
+	tagCopy    = 'T' // how far the copying of a layout change has come
 	tagApplied = 'J' // last record of the journal that the store holds
 	tagDurable = 'K' // last record of the journal that the store holds durably
 )
@@ -43,6 +46,15 @@ func BitsKey() []byte { return []byte{tagBits} }
 
 // EpochKey is where the adopted epoch is kept.
 func EpochKey() []byte { return []byte{tagEpoch} }
+
+// RepairKey is where the RepairMark is kept.
+func RepairKey() []byte { return []byte{tagRepair} }
+
+// MembersKey is where it is kept which partitions the node holds, and since when.
+func MembersKey() []byte { return []byte{tagMembers} }
+
+// CopyKey is where it is kept how far the copying of a layout change has come.
+func CopyKey() []byte { return []byte{tagCopy} }
 
 // AppliedKey is where the position of the last record of the journal is kept
 // that the store holds, in the commit that applied it.

@@ -111,14 +111,8 @@ const SliceBits = metaapi.SliceBits
 func Slice(b object.BucketID, key string) uint16 { return uint16(layout.OfRow(b, key, SliceBits)) }
 
 // Digest is an order-independent sum over the states of rows: replicas that
-// hold the same rows under the same tags have the same digest. It adds up, so
-// that a row's change is one subtraction and one addition.
-type Digest struct {
-	// Sum is taken word by word, with wrap-around.
-	Sum [2]uint64
-	// Rows is the number of rows summed.
-	Rows uint64
-}
+// hold the same rows under the same tags have the same digest.
+type Digest = metaapi.Digest
 
 // DigestOf is what one row adds. A row that was never written adds nothing.
 func DigestOf(row []byte, tag register.Tag) Digest {
@@ -131,16 +125,6 @@ func DigestOf(row []byte, tag register.Tag) Digest {
 		Sum:  [2]uint64{binary.BigEndian.Uint64(h[:]), binary.BigEndian.Uint64(h[8:])},
 		Rows: 1,
 	}
-}
-
-// Plus is the digest of both.
-func (d Digest) Plus(o Digest) Digest {
-	return Digest{[2]uint64{d.Sum[0] + o.Sum[0], d.Sum[1] + o.Sum[1]}, d.Rows + o.Rows}
-}
-
-// Minus is the digest without o.
-func (d Digest) Minus(o Digest) Digest {
-	return Digest{[2]uint64{d.Sum[0] - o.Sum[0], d.Sum[1] - o.Sum[1]}, d.Rows - o.Rows}
 }
 
 // EncodeDigest is the value of a DigestKey.

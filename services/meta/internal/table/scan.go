@@ -14,7 +14,13 @@ import (
 
 // Scan implements metaapi.Replica. Rows that nobody ever wrote (only promised)
 // are not listed: there is nothing to say about them.
-func (t *Table) Scan(ctx context.Context, q metaapi.ScanRequest) (reply metaapi.ScanReply, err error) {
+func (t *Table) Scan(ctx context.Context, q metaapi.ScanRequest) (metaapi.ScanReply, error) {
+	return t.ScanWithout(ctx, q, nil)
+}
+
+// ScanWithout is Scan, except that rows in the hidden slices are as good as not
+// there. Nil hides nothing.
+func (t *Table) ScanWithout(ctx context.Context, q metaapi.ScanRequest, hidden *metaapi.Slices) (reply metaapi.ScanReply, err error) {
 	if q.Limit < 1 || q.Limit > metaapi.MaxScanRows || q.MaxBytes < 1 || q.MaxBytes > metaapi.MaxScanBytes {
 		return reply, fault.New(fault.Invalid, "scan of %d rows, %d bytes", q.Limit, q.MaxBytes)
 	}
@@ -30,7 +36,7 @@ func (t *Table) Scan(ctx context.Context, q metaapi.ScanRequest) (reply metaapi.
 			reply = metaapi.ScanReply{Old: true, Epoch: fence}
 			return nil
 		}
-		s := scanner{q: q, reply: &reply}
+		s := scanner{q: q, reply: &reply, hidden: hidden}
 		return s.run(ctx, r)
 	})
 	return reply, err
@@ -38,10 +44,11 @@ func (t *Table) Scan(ctx context.Context, q metaapi.ScanRequest) (reply metaapi.
 
 // scanner fills one page.
 type scanner struct {
-	q     metaapi.ScanRequest
-	reply *metaapi.ScanReply
-	bytes int
-	heads []byte // memory that heads are copied to
+	q      metaapi.ScanRequest
+	reply  *metaapi.ScanReply
+	hidden *metaapi.Slices // nil for none
+	bytes  int
+	heads  []byte // memory that heads are copied to
 }
 
 // checkEvery is how many rows are passed between looks at the context.
@@ -91,7 +98,8 @@ func (s *scanner) run(ctx context.Context, r kv.Reader) error {
 	return it.Err()
 }
 
-// row reads the row that the iterator stands at; unknown when it was never written.
+// row reads the row that the iterator stands at; unknown when it was never
+// written, or is hidden.
 func (s *scanner) row(it kv.Iterator) (row metaapi.ScanRow, known bool, err error) {
 	b, err := it.Value()
 	if err != nil {
@@ -104,6 +112,9 @@ func (s *scanner) row(it kv.Iterator) (row metaapi.ScanRow, known bool, err erro
 	row = metaapi.ScanRow{Tag: peek.Tag, Deleted: !peek.Live}
 	if row.Key, row.Sub, err = record.ParseNames(it.Key()); err != nil {
 		return row, false, err
+	}
+	if s.hidden != nil && s.hidden.Has(record.Slice(s.q.Bucket, row.Key)) {
+		return row, false, nil
 	}
 	if peek.Live {
 		row.Head = s.keep(peek.Head)

@@ -79,6 +79,7 @@ func Open(store kv.Store, writer *kv.Committer, log *bodies.Log, bits uint8) (*T
 	if fresh {
 		var b kv.Batch
 		b.Set(record.BitsKey(), []byte{bits})
+		b.Set(record.MembersKey(), record.EncodeMembers(make([]record.Holding, 1<<bits)))
 		if err := store.Commit(&b); err != nil {
 			return nil, err
 		}
