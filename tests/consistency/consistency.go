@@ -30,6 +30,8 @@ import (
 type Run struct {
 	Cluster *fleet.Fleet
 	Plan    plan.Plan
+	// Script, if set, is played instead of the plan's faults.
+	Script func(context.Context, *nemesis.Nemesis) error
 	// Load says how many clients there are and how fast they are.
 	Load Load
 	// Evidence is where findings are kept. Say gets progress.
@@ -98,7 +100,7 @@ func (r Run) Do(ctx context.Context) (Report, error) {
 	start(r.Load.Listers, set.List)
 	start(r.Load.Objects, obj.Run)
 	n := nemesis.Nemesis{Cluster: r.Cluster, Now: registers.Now, Say: r.Say}
-	windows, trouble := n.Run(ctx, r.Plan)
+	windows, trouble := r.suffer(ctx, &n)
 	for _, d := range r.Cluster.Deaths() {
 		if name, _, _ := strings.Cut(d, " "); !slices.Contains(r.Cluster.Small(), name) {
 			trouble = errors.Join(trouble, errors.New(d))
@@ -111,6 +113,15 @@ func (r Run) Do(ctx context.Context) (Report, error) {
 	stop()
 	wg.Wait()
 	return r.report([]part{{"registers", registers}, {"listings", sets}, {"objects", objects}}, windows, trouble)
+}
+
+// suffer plays the faults.
+func (r Run) suffer(ctx context.Context, n *nemesis.Nemesis) ([]check.Window, error) {
+	if r.Script == nil {
+		return n.Run(ctx, r.Plan)
+	}
+	err := r.Script(ctx, n)
+	return nil, errors.Join(err, n.Heal(context.WithoutCancel(ctx)))
 }
 
 // part is the history of one workload.

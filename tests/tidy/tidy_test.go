@@ -8,6 +8,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -216,5 +217,33 @@ func TestTheRulesBite(t *testing.T) {
 	}
 	if why := forbidden("services/meta/internal/table", "services/meta/internal/record"); why != "" {
 		t.Error(why)
+	}
+}
+
+// TestMutationsAreBuiltApart: what switches a rule of the protocol off is in no
+// build but that of the consistency tests.
+func TestMutationsAreBuiltApart(t *testing.T) {
+	found := 0
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if name := d.Name(); d.IsDir() && path != root && (strings.HasPrefix(name, ".") || name == "bin" || name == "tests") {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || filepath.Ext(path) != ".go" {
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(b), `"MUTATION"`) {
+			return err
+		}
+		if found++; !strings.HasPrefix(string(b), "//go:build mutations\n") {
+			t.Errorf("%s reads MUTATION in every build", path)
+		}
+		return nil
+	})
+	if err != nil || found == 0 {
+		t.Fatalf("%d files read MUTATION: %v", found, err)
 	}
 }

@@ -30,15 +30,16 @@ const (
 type Verdict string
 
 const (
-	// Done: it took effect; of a Get or a List, this is the answer.
+	// Done says that it took effect; of a Get or a List, this is the answer.
 	Done Verdict = "done"
-	// Failed: the condition did not hold; nothing happened.
+	// Failed says that the condition did not hold; nothing happened.
 	Failed Verdict = "condition failed"
-	// Missing: there is no such key, so the condition did not hold.
+	// Missing says that there is no such key, so the condition did not hold.
 	Missing Verdict = "no such key"
-	// Refused: it surely did not and will not happen, for no reason in the data.
+	// Refused says that it surely did not and will not happen, for no reason
+	// in the data.
 	Refused Verdict = "refused"
-	// Maybe: nobody knows whether it took effect, nor when it will have.
+	// Maybe says that nobody knows whether it took effect, nor when it will have.
 	Maybe Verdict = "maybe"
 )
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -135,14 +136,18 @@ func Availability(w io.Writer, ops []Op, windows []Window) error {
 		}
 		return map[bool]int{true: -1, false: 1}[a.kind < b.kind]
 	})
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintf(t, "fault\toperations\tsucceeded\tfailed cleanly\tindeterminate\tp50\tp99\n")
+	var table strings.Builder
+	fmt.Fprintf(&table, "fault\toperations\tsucceeded\tfailed cleanly\tindeterminate\tp50\tp99\n")
 	for _, s := range rows {
 		n := len(s.took)
 		slices.Sort(s.took)
 		percent := func(x int) string { return fmt.Sprintf("%.1f %%", 100*float64(x)/float64(n)) }
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%v\t%v\n", s.kind, n, percent(s.ok), percent(s.refused), percent(s.unknown),
+		fmt.Fprintf(&table, "%s\t%d\t%s\t%s\t%s\t%v\t%v\n", s.kind, n, percent(s.ok), percent(s.refused), percent(s.unknown),
 			s.took[n/2].Round(10*time.Microsecond), s.took[n*99/100].Round(10*time.Microsecond))
+	}
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	if _, err := io.WriteString(t, table.String()); err != nil {
+		return err
 	}
 	return t.Flush()
 }

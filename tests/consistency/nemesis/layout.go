@@ -2,6 +2,7 @@ package nemesis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -76,7 +77,7 @@ func (n *Nemesis) join(ctx context.Context, service, zone string) (id string, er
 			return id, nil
 		}
 		if !sleep(ctx, 100*time.Millisecond) { // polls other processes
-			return "", fmt.Errorf("%s does not join: %v", name, err)
+			return "", errors.Join(fmt.Errorf("%s does not join", name), err)
 		}
 	}
 }
@@ -170,4 +171,44 @@ func (n *Nemesis) replace(ctx context.Context, service, name string) error {
 		return err
 	}
 	return n.apply(ctx, fleet.Role{ID: old, Remove: true}, fleet.Role{ID: id, Zone: zone, Capacity: fleet.Capacity})
+}
+
+// LeaveBehind cuts a gateway off, replaces most metadata nodes while it hears
+// nothing, and lets it back: for a moment it acts by a layout whose majority
+// holds none of what was written meanwhile. The replaced nodes go on running,
+// as those do that nobody has switched off yet.
+func (n *Nemesis) LeaveBehind(ctx context.Context, gateway string) error {
+	ctx, cancel := context.WithTimeout(ctx, transition)
+	defer cancel()
+	old := n.named(fleet.Meta)
+	if len(old) != fullService {
+		return fmt.Errorf("this needs %d metadata nodes, there are %d", fullService, len(old))
+	}
+	var roles []fleet.Role
+	for _, name := range old[1:] {
+		id, err := n.id(name)
+		if err != nil {
+			return err
+		}
+		zone := n.zone(name)
+		next, err := n.join(ctx, fleet.Meta, zone)
+		if err != nil {
+			return err
+		}
+		roles = append(roles, fleet.Role{ID: id, Remove: true}, fleet.Role{ID: next, Zone: zone, Capacity: fleet.Capacity})
+	}
+	net := n.Cluster.Network()
+	for _, m := range n.Cluster.Members() {
+		if m.Name != gateway {
+			net.Cut(m.Name, gateway)
+		}
+	}
+	defer net.Heal()
+	if err := n.apply(ctx, roles...); err != nil {
+		return err
+	}
+	sleep(ctx, 2*time.Second) // for writes that the gateway does not know of
+	net.Heal()
+	sleep(ctx, 4*time.Second) // for what it does before it knows
+	return nil
 }

@@ -80,7 +80,6 @@ const recovery = 60 * time.Second
 // Run carries out the plan from now on, heals everything, and returns once the
 // cluster is well again: an error if it is not, or if a fault could not be made.
 func (n *Nemesis) Run(ctx context.Context, p plan.Plan) ([]check.Window, error) {
-	n.busy = map[string]bool{}
 	begin := time.Now()
 	var wg sync.WaitGroup
 	for _, f := range p.Faults {
@@ -209,6 +208,9 @@ func (n *Nemesis) hold(want []string) (names []string, release func()) {
 	defer n.mu.Unlock()
 	for _, name := range want {
 		if !n.busy[name] {
+			if n.busy == nil {
+				n.busy = map[string]bool{}
+			}
 			n.busy[name] = true
 			names = append(names, name)
 		}

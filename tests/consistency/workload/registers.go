@@ -49,9 +49,8 @@ func (l *Load) ask(ctx context.Context, rng *rand.Rand, o check.Op, r request) (
 		o.Verdict, o.Note = check.Refused, "not reachable"
 		return o, a
 	}
-	allowed := false
-	o.Verdict, allowed = check.Judged(o.Verb, a.status, a.code)
-	o.Note = a.note()
+	verdict, allowed := check.Judged(o.Verb, a.status, a.code)
+	o.Verdict, o.Note = verdict, a.note()
 	if !allowed {
 		l.History.Violation("%s was answered %d %s: %.200s", o, a.status, a.code, a.body)
 	}

@@ -96,7 +96,7 @@ func New(t testing.TB, o Options) *Fleet {
 		if t.Failed() {
 			t.Log(f.Logs())
 		}
-		if err := f.stop(); err != nil {
+		if err := f.Stop(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -314,9 +314,10 @@ func (f *Fleet) Logs() string {
 	return s.String()
 }
 
-// stop ends every process, the last added first. Whatever was stopped by a
+// Stop ends every process, the last added first, and deletes what they kept.
+// The end of the test does so by itself. Whatever was stopped by a
 // signal goes on first, or it could not end.
-func (f *Fleet) stop() error {
+func (f *Fleet) Stop() error {
 	all := f.Members()
 	slices.Reverse(all)
 	var errs []error

@@ -153,7 +153,7 @@ func (a Layouts) Found(ctx context.Context, storageNodes int) error {
 			break
 		}
 		if !wait(ctx) {
-			return fmt.Errorf("%d of %d storage nodes have reported: %v", len(roles), storageNodes, err)
+			return errors.Join(fmt.Errorf("%d of %d storage nodes have reported", len(roles), storageNodes), err)
 		}
 	}
 	if err := a.Apply(ctx, roles); err != nil {
