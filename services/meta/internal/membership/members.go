@@ -232,19 +232,8 @@ func (m *Members) Counters(ctx context.Context, t metaapi.Table, b object.Bucket
 
 // Inventory implements metaapi.Replica.
 func (m *Members) Inventory(ctx context.Context, q metaapi.InventoryRequest) (metaapi.InventoryReply, error) {
-	s, err := m.at(ctx, q.Epoch, requestPatience)
-	if err != nil {
+	if err := m.settled(ctx, q.Epoch, &q.Slices); err != nil {
 		return metaapi.InventoryReply{}, err
-	}
-	if q.Epoch == s.epoch {
-		q.Slices.Each(func(slice uint16) {
-			if p := layout.Partition(slice >> (metaapi.SliceBits - m.bits)); !s.serves(p) && err == nil {
-				err = fault.New(fault.Unavailable, "partition %d is not served here", p)
-			}
-		})
-		if err != nil {
-			return metaapi.InventoryReply{}, err
-		}
 	}
 	return m.table.Inventory(ctx, q)
 }
