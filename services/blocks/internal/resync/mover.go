@@ -181,10 +181,14 @@ func (m *Mover) Pass(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if len(errs) == 0 && !ring.Joint() {
-		errs = append(errs, m.give(ctx, ring))
+	if len(errs) > 0 {
+		// One says enough for people, who read this in the progress of a change.
+		return fault.Wrap(fault.Unavailable, errs[0], "%d partitions are still to be filled", len(errs))
 	}
-	return errors.Join(errs...)
+	if ring.Joint() {
+		return nil
+	}
+	return m.give(ctx, ring)
 }
 
 // dead are the nodes that nothing is expected of.
