@@ -238,7 +238,7 @@ func (m *Members) Inventory(ctx context.Context, q metaapi.InventoryRequest) (me
 	return m.table.Inventory(ctx, q)
 }
 
-// Adopt is that of nodeapi.Transferer. An epoch is adopted when its layout
+// Adopt is what the driver of a layout change asks for. An epoch is adopted when its layout
 // arrives here, so that it is known which partitions are held in it.
 func (m *Members) Adopt(ctx context.Context, epoch uint64) (nodeapi.Adopted, error) {
 	s, err := m.at(ctx, epoch, adoptPatience)
