@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
+	"strings"
 
 	"hangar/shared/control"
 	"hangar/shared/layout"
@@ -104,7 +105,7 @@ func Decide(service string, ring *layout.Ring, lowsEpoch uint64, skip []object.N
 	}
 	for _, w := range c.waiting {
 		if err := seen.down[w.Node]; err != nil {
-			w.Reason += ": " + err.Error()
+			w.Reason += prefixed(": ", err.Error())
 		}
 		c.plan.Waiting = append(c.plan.Waiting, *w)
 	}
@@ -237,11 +238,16 @@ func (c *change) order() {
 	}
 }
 
+// longestReason bounds what is passed on of a node's complaint.
+const longestReason = 200
+
+// prefixed adds the first line of a complaint, if there is one.
 func prefixed(prefix, s string) string {
+	s, _, _ = strings.Cut(s, "\n")
 	if s == "" {
 		return ""
 	}
-	return prefix + s
+	return prefix + strings.ToValidUTF8(s[:min(len(s), longestReason)], "")
 }
 
 // workers are the nodes to order p from: for blocks all that gain it, for rows

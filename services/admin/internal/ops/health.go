@@ -2,6 +2,7 @@ package ops
 
 import (
 	"fmt"
+	"slices"
 
 	"hangar/shared/control"
 	"hangar/shared/layout"
@@ -104,6 +105,11 @@ func (h *Health) explain(l *control.Layout, up map[object.NodeID]bool) {
 				what = "is down and joining"
 			}
 			h.Reasons = append(h.Reasons, fmt.Sprintf("%s node %s %s", s, n, what))
+		}
+		for _, r := range l.Roles { // those with a role and no partitions
+			if r.Service == s && !up[r.Node] && !slices.Contains(ring.Nodes, r.Node) {
+				h.Reasons = append(h.Reasons, fmt.Sprintf("%s node %s is down and holds nothing", s, r.Node))
+			}
 		}
 	}
 }

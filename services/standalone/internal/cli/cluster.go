@@ -19,6 +19,7 @@ type clusterStatus struct {
 	Nodes         []struct {
 		ID       string     `json:"id"`
 		Service  string     `json:"service"`
+		Zone     string     `json:"zone,omitempty"`
 		Version  string     `json:"garageVersion"`
 		Addr     string     `json:"addr"`
 		Hostname string     `json:"hostname"`
