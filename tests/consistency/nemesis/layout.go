@@ -175,6 +175,9 @@ func (n *Nemesis) replace(ctx context.Context, service, name string) error {
 	return n.apply(ctx, fleet.Role{ID: old, Remove: true}, fleet.Role{ID: id, Zone: zone, Capacity: fleet.Capacity})
 }
 
+// deafness is longer than any process believes in a silent NATS server.
+const deafness = 18 * time.Second
+
 // LeaveBehind cuts a gateway off, replaces most metadata nodes while it hears
 // nothing, and lets it back: for a moment it acts by a layout whose majority
 // holds none of what was written meanwhile. The replaced nodes go on running,
@@ -209,8 +212,11 @@ func (n *Nemesis) LeaveBehind(ctx context.Context, gateway string) error {
 	if err := n.apply(ctx, roles...); err != nil {
 		return err
 	}
-	sleep(ctx, 2*time.Second) // for writes that the gateway does not know of
+	// Long enough that the gateway gives its connection up, and follows the
+	// control state from a new one: on the old one it would hear of the change
+	// before anything else.
+	sleep(ctx, deafness)
 	net.Heal()
-	sleep(ctx, 4*time.Second) // for what it does before it knows
+	sleep(ctx, 6*time.Second) // for what it does before it knows
 	return nil
 }
