@@ -15,7 +15,7 @@ LINT_VERSION := v2.15.0
 SAY      = @printf '\033[1m==> %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit e2e faults consistency durability consistency-bites race check fmt vet lint tidy bench clients clean
+.PHONY: help build run test unit e2e faults consistency durability consistency-bites race check fmt vet lint tidy bench bench-geo clients clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -39,7 +39,7 @@ unit: ## unit, conformance, simulation and real-NATS/real-Badger tests
 
 e2e: build clients ## end-to-end tests with real clients
 	$(SAY) "End-to-end tests"
-	@cd tests && $(GO) test -timeout 20m -count=1 -v ./e2e/... | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
+	@cd tests && $(GO) test -p 1 -timeout 20m -count=1 -v ./e2e/... ./geo/... | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
 
 faults: build ## the short form of consistency and durability under faults
 	$(SAY) "Consistency and durability under faults (short form)"
@@ -91,6 +91,9 @@ tidy:
 
 bench: build ## speed, beside the floor: the same HTTP edge without storage
 	@$(GO) run ./bench/cmd/bench -bin $(BIN) $(ARGS)
+
+bench-geo: build ## requests between three zones, in round trips; needs root
+	@cd tests && $(GO) test -count=1 -run '^$$' -bench Requests -benchtime 15x -timeout 20m ./geo
 
 clients: ## install the S3 clients that the tests use, where missing
 	@tests/clients.sh

@@ -85,7 +85,8 @@ type InventoryReply struct {
 	// Since a node looks only at so many rows for one answer, there may be
 	// none although more follow.
 	Rows []InventoryRow
-	// Next is where to go on. Positions are the same for all nodes and order
+	// Next is where to go on: the key that some row is, or would be, stored under
+	// (docs/format/meta.md). So positions are the same for all nodes and order
 	// bytewise like the rows.
 	Next []byte
 	// Done says that nothing follows.

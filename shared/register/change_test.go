@@ -1,5 +1,7 @@
 package register
 
+import "slices"
+
 // The change of the replica set and the collecting of delete markers, as
 // protocol.md has them. Their real drivers live elsewhere; the simulation
 // needs them because they are what the fences and marks are for.
@@ -30,15 +32,17 @@ func (s *sim) ask(from any, e *epoch, do func(i int, r *replica) bool, then func
 	s.after(30_000, end)
 }
 
-// adopted asks until a quorum has adopted e, then goes on with the lows.
+// adopted asks until a quorum has adopted e, then goes on with the lows. Of the
+// first set only those count that serve the row.
 func (s *sim) adopted(g *gateway, e *epoch, then func(low Tag)) {
 	lows := make([]Tag, len(e.members))
+	c := e.config(0)
 	s.ask(g, e, func(i int, r *replica) bool {
 		r.epoch = max(r.epoch, e.number)
+		s.settle(r)
 		lows[i] = r.low
-		return true
+		return r.since != 0 || !c.Sets[0].Has(i)
 	}, func(answered Set) {
-		c := e.config(0)
 		if !c.quorum(answered) {
 			s.after(5000, func() { s.adopted(g, e, then) })
 			return
@@ -53,7 +57,8 @@ func (s *sim) adopted(g *gateway, e *epoch, then func(low Tag)) {
 	})
 }
 
-// drive carries out some changes of the replica set.
+// drive carries out some changes of the replica set. Some of them are taken
+// back, before or after the rows were copied.
 func (s *sim) drive(g *gateway, changes int) {
 	if changes == 0 || s.quiet {
 		s.driving = false
@@ -66,25 +71,42 @@ func (s *sim) drive(g *gateway, changes int) {
 	s.after(wait, func() {
 		old := s.layouts[len(s.layouts)-1]
 		s.adopted(g, old, func(Tag) {
-			var next []*replica
-			for _, r := range old.sets[0] {
-				if !r.gone && s.chance(0.6) {
-					next = append(next, r)
-				}
-			}
-			next = append(next, s.newReplicas(max(0, len(old.sets[0])-len(next)))...)
+			next := s.nextSet(old.sets[0])
 			joint := s.publish(old.sets[0], next)
+			if s.chance(0.1) {
+				s.publish(old.sets[0])
+				s.drive(g, changes-1)
+				return
+			}
 			s.adopted(g, joint, func(low Tag) {
-				joint.low, joint.lowKnown = low, true
+				s.low, s.lowsEpoch = s.low.Max(low), joint.number
 				s.copyRow(g, joint, func() {
+					if s.chance(0.1) {
+						next = old.sets[0]
+					}
 					last := s.publish(next)
-					last.low, last.lowKnown = low, true
 					s.retire(g, old, last)
 					s.drive(g, changes-1)
 				})
 			})
 		})
 	})
+}
+
+// nextSet keeps some of a set and fills it up with replicas that were members
+// before, and new ones.
+func (s *sim) nextSet(set []*replica) (next []*replica) {
+	for _, r := range set {
+		if !r.gone && s.chance(0.6) {
+			next = append(next, r)
+		}
+	}
+	for _, r := range s.replicas {
+		if len(next) < len(set) && !r.gone && !slices.Contains(set, r) && s.chance(0.5) {
+			next = append(next, r)
+		}
+	}
+	return append(next, s.newReplicas(len(set)-len(next))...)
 }
 
 func (s *sim) copyRow(g *gateway, joint *epoch, then func()) {
@@ -105,7 +127,7 @@ func (s *sim) retire(g *gateway, old, last *epoch) {
 	}
 	s.adopted(g, last, func(Tag) {
 		for _, r := range old.members {
-			if last.index(r) < 0 {
+			if last.index(r) < 0 && s.layouts[len(s.layouts)-1].index(r) < 0 {
 				r.up, r.gone = false, true
 			}
 		}

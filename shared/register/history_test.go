@@ -113,6 +113,10 @@ func mixes() []mix {
 		with("forget", func(m *mix) {
 			m.forget, m.layout, m.wildClocks, m.tail, m.del = true, true, true, true, 30
 		}),
+		with("return", func(m *mix) {
+			m.forget, m.layout, m.layoutFast, m.wildClocks, m.del = true, true, true, true, 30
+			m.loss, m.dup, m.ops = 0.04, 0.04, 12
+		}),
 		with("all", func(m *mix) {
 			m.forget, m.layout, m.layoutFast, m.wildClocks, m.tail = true, true, true, true, true
 			m.crash, m.gatewayCrash, m.partition, m.loss, m.dup, m.reject = true, true, true, 0.04, 0.04, 0.02
@@ -170,6 +174,7 @@ func TestCheckerBites(t *testing.T) {
 		{mutation{name: "no write-back", without: ruleWriteBack}, "network"},
 		{mutation{name: "no promise check", noPromise: true}, "network"},
 		{mutation{name: "no epoch fence", noEpochFence: true}, "layout-fast"},
+		{mutation{name: "stale rows kept", keepStale: true}, "return"},
 		{mutation{name: "412 on an uncommitted base", without: ruleCommittedBase}, "network"},
 		{mutation{name: "fate not asked", without: ruleFate}, "network"},
 	}

@@ -23,12 +23,16 @@ type sim struct {
 	replicas []*replica
 	gateways []*gateway
 	layouts  []*epoch // by epoch, from 1
-	records  []*record
-	marks    int64 // orders calls and returns
-	values   int
-	live     int // clients at work
-	driving  bool
-	corrupt  string // first torn value seen
+	// The highest low mark that was written down, and the last joint epoch for
+	// which one was.
+	low       Tag
+	lowsEpoch uint64
+	records   []*record
+	marks     int64 // orders calls and returns
+	values    int
+	live      int // clients at work
+	driving   bool
+	corrupt   string // first torn value seen
 
 	loss, dup float64
 	cut       bool
@@ -61,6 +65,7 @@ type mutation struct {
 	without      rule
 	noPromise    bool // replicas accept below their promise
 	noEpochFence bool // replicas answer requests of any epoch
+	keepStale    bool // replicas that come back keep what they had
 }
 
 type event struct {
@@ -150,7 +155,8 @@ type replica struct {
 	low      Tag
 	epoch    uint64
 	up, gone bool
-	ready    bool // knows the low mark it must start from
+	since    uint64 // epoch since which it is a member; 0 when it is none
+	stale    bool   // what it holds is from an earlier membership
 }
 
 // handle is what a metadata node does around Handle.
@@ -158,12 +164,8 @@ func (s *sim) handle(r *replica, q Request, wantBody bool) (Reply, bool) {
 	if !s.admit(r, q.Epoch) {
 		return Reply{Code: Old, Epoch: r.epoch}, true
 	}
-	if !r.ready {
-		if e := s.layouts[len(s.layouts)-1]; e.lowKnown {
-			r.low, r.ready = e.low, true
-		} else {
-			return Reply{}, false
-		}
+	if s.settle(r); r.since == 0 {
+		return Reply{}, false
 	}
 	promised, low := r.state.Promised, r.low
 	if s.mut.noPromise && q.Kind == Apply {
@@ -190,21 +192,48 @@ func (s *sim) admit(r *replica, epoch uint64) bool {
 	return true
 }
 
+// settle is what a node that has adopted an epoch does about its membership in
+// it: what it holds from an earlier one is dropped, after a while, and it is a
+// member once the low marks are known that were gathered when it joined.
+func (s *sim) settle(r *replica) {
+	e := s.layouts[r.epoch-1]
+	joined, member := e.since[r]
+	if r.since != 0 && (!member || joined != r.since) {
+		r.since, r.stale = 0, true
+		s.after(s.between(0, 5000), func() {
+			r.stale = false
+			if !s.mut.keepStale {
+				r.state = State{}
+			}
+		})
+	}
+	if r.since == 0 && member && !r.stale && s.lowsEpoch >= joined {
+		r.low, r.since = r.low.Max(s.low), joined
+	}
+}
+
 // epoch is a published layout of the one row there is.
 type epoch struct {
-	number   uint64
-	sets     [][]*replica
-	members  []*replica
-	low      Tag
-	lowKnown bool
+	number  uint64
+	sets    [][]*replica
+	members []*replica
+	since   map[*replica]uint64 // when each became a member without a break since
 }
 
 func (s *sim) publish(sets ...[]*replica) *epoch {
-	e := &epoch{number: uint64(len(s.layouts)) + 1, sets: sets}
+	e := &epoch{number: uint64(len(s.layouts)) + 1, sets: sets, since: map[*replica]uint64{}}
 	for _, set := range sets {
 		for _, r := range set {
-			if e.index(r) < 0 {
-				e.members = append(e.members, r)
+			if e.index(r) >= 0 {
+				continue
+			}
+			e.members = append(e.members, r)
+			e.since[r] = e.number
+			if e.number == 1 {
+				continue
+			}
+			if since, ok := s.layouts[e.number-2].since[r]; ok {
+				e.since[r] = since
 			}
 		}
 	}
@@ -363,6 +392,7 @@ func (o *operation) send(e Effect) {
 		if !s.quiet && s.chance(s.mix.reject) {
 			failure = []Failure{Absent, Refusing}[s.rng.IntN(2)]
 		}
+		handled := false
 		s.send(g, r, func() {
 			if !r.up {
 				return
@@ -371,6 +401,12 @@ func (o *operation) send(e Effect) {
 			ok := false
 			if failure == Silent {
 				reply, ok = s.handle(r, q, e.BodyFrom == i || e.BodyFrom == Everybody)
+				if !ok && handled {
+					return // the first copy has the say
+				}
+				if handled = true; !ok {
+					failure = Absent // it serves nothing of the row yet
+				}
 			}
 			s.send(r, g, func() {
 				if ok {

@@ -169,11 +169,8 @@ func (s *sim) play() {
 	if !s.mix.calm && s.chance(0.2) {
 		n = []int{1, 4, 5}[s.rng.IntN(3)]
 	}
-	set := s.newReplicas(n)
-	for _, r := range set {
-		r.ready = true
-	}
-	s.publish(set)
+	s.lowsEpoch = 1 // nothing was ever forgotten
+	s.publish(s.newReplicas(n))
 	for range 4 { // the last one belongs to the layout driver
 		g := &gateway{s: s, epoch: s.layouts[0]}
 		g.restart()
@@ -190,7 +187,7 @@ func (s *sim) play() {
 	}
 	if s.mix.layout {
 		s.driving = true
-		s.drive(driver, 1+s.rng.IntN(3))
+		s.drive(driver, 1+s.rng.IntN(5))
 	}
 	if s.mix.forget {
 		s.scrub(driver)
@@ -213,9 +210,17 @@ func (s *sim) play() {
 // in the end.
 func (s *sim) lastRepair(g *gateway) {
 	e := s.layouts[len(s.layouts)-1]
-	if len(e.sets) > 1 || !e.lowKnown && e.number > 1 {
+	if len(e.sets) > 1 {
 		s.live = 0
 		return
+	}
+	for _, m := range e.members {
+		m.epoch = e.number
+		s.settle(m)
+		if m.since == 0 { // it drops what is stale first
+			s.after(1000, func() { s.lastRepair(g) })
+			return
+		}
 	}
 	g.learn(e)
 	r := &record{client: 91, kind: opRepair}

@@ -71,7 +71,10 @@ func (c *Conn) gather(ctx context.Context, t Target, m Message, each func(Answer
 		return gatherNear(ctx, near, m, each)
 	}
 
-	p, reply := c.mux.open(t.Nodes)
+	p, reply, err := c.mux.open(ctx, t.Nodes)
+	if err != nil {
+		return err
+	}
 	defer c.mux.close(p)
 	if err := c.send(ctx, t.Subject, reply, m); err != nil {
 		return err
@@ -126,6 +129,7 @@ type mux struct {
 	mu      sync.Mutex
 	last    uint64              // guarded by mu
 	waiting map[uint64]*pending // guarded by mu
+	held    chan struct{}       // closed when requests may go again; nil: they may; guarded by mu
 }
 
 // pending is a request that waits for answers. It is reused.
@@ -152,23 +156,60 @@ func (x *mux) listen(nc *nats.Conn) error {
 	return sub.SetPendingLimits(-1, -1)
 }
 
-// open registers a request and returns the subject for its answers.
-func (x *mux) open(nodes []object.NodeID) (p *pending, reply string) {
+// open registers a request and returns the subject for its answers. It waits
+// while requests are held back; an error is that of ctx.
+func (x *mux) open(ctx context.Context, nodes []object.NodeID) (p *pending, reply string, err error) {
+	x.mu.Lock()
+	for x.held != nil {
+		held := x.held
+		x.mu.Unlock()
+		select {
+		case <-held:
+		case <-ctx.Done():
+			return nil, "", ctx.Err()
+		}
+		x.mu.Lock()
+	}
+	defer x.mu.Unlock()
 	p = pendings.Get().(*pending)
 	if n := max(len(nodes), 1); cap(p.answers) < n {
 		p.answers = make(chan Answer, max(n, 3))
 	}
 	p.want = append(p.want[:0], nodes...)
 	p.any = len(nodes) == 0
-	x.mu.Lock()
 	x.last++
 	p.id = x.last
 	x.waiting[p.id] = p
-	x.mu.Unlock()
 
 	var room [64]byte
 	b := append(room[:0], x.prefix...)
-	return p, string(strconv.AppendUint(b, p.id, 36))
+	return p, string(strconv.AppendUint(b, p.id, 36)), nil
+}
+
+// hold keeps further requests back until release.
+func (x *mux) hold() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.held == nil {
+		x.held = make(chan struct{})
+	}
+}
+
+// release ends hold.
+func (x *mux) release() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.held != nil {
+		close(x.held)
+		x.held = nil
+	}
+}
+
+// idle reports whether no request waits for answers.
+func (x *mux) idle() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.waiting) == 0
 }
 
 // close forgets p: nothing is delivered to it any more.

@@ -78,8 +78,8 @@ func (o *Options) setDefaults() {
 // While disconnected it reconnects for ever; requests made meanwhile fail at
 // once as Unavailable, and those that were waiting for answers as
 // Indeterminate. Subscriptions come back with the connection. It goes back to
-// the first server of Options.URL some time after that one came back, which is
-// a short loss of the connection.
+// the first server of Options.URL some time after that one came back, between
+// requests.
 type Conn struct {
 	nc      *nats.Conn
 	node    object.NodeID
@@ -149,7 +149,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.running.Go(c.dispatch)
-	c.running.Go(func() { h.goHome(c.ctx, nc) })
+	c.running.Go(func() { h.goHome(c.ctx, nc, &c.mux) })
 	return c, nil
 }
 

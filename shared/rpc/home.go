@@ -16,9 +16,12 @@ import (
 const (
 	// homeEvery is how often a connection to another than the first server
 	// looks whether the first is there; it goes back after finding it twice in
-	// a row, since going back costs what is under way.
+	// a row.
 	homeEvery = 15 * time.Second
 	homeFound = 2
+	// homeHold is how long requests are held back at most so that those under
+	// way get their answers before the connection changes; then it stays.
+	homeHold = 2 * time.Second
 	// reconnectWait is the least pause between two rounds of all servers.
 	reconnectWait = 100 * time.Millisecond
 	dialTimeout   = 2 * time.Second
@@ -94,9 +97,11 @@ func (h *home) away(nc *nats.Conn) bool {
 	return err == nil && hostPort(u) != h.order[0]
 }
 
-// goHome brings nc back to the first server until ctx ends. What waits for an
-// answer when it does fails as Indeterminate.
-func (h *home) goHome(ctx context.Context, nc *nats.Conn) {
+// goHome brings nc back to the first server until ctx ends. It does so when no
+// request of x waits for an answer, and lets none go meanwhile. Requests of
+// others that arrive in that moment are lost to them, as with any loss of the
+// connection.
+func (h *home) goHome(ctx context.Context, nc *nats.Conn, x *mux) {
 	if len(h.order) < 2 {
 		return
 	}
@@ -114,9 +119,34 @@ func (h *home) goHome(ctx context.Context, nc *nats.Conn) {
 		}
 		if found++; found >= homeFound {
 			found = 0
-			// Fails only when the connection has been closed.
-			_ = nc.ForceReconnect()
+			h.move(ctx, nc, x)
 		}
+	}
+}
+
+// move changes the connection between requests, if there is such a moment.
+func (h *home) move(ctx context.Context, nc *nats.Conn, x *mux) {
+	ctx, cancel := context.WithTimeout(ctx, homeHold)
+	defer cancel()
+	x.hold()
+	defer x.release()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !x.idle() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+	changes := nc.StatusChanged(nats.CONNECTED)
+	defer nc.RemoveStatusListener(changes)
+	if nc.ForceReconnect() != nil {
+		return // closed
+	}
+	select {
+	case <-changes:
+	case <-ctx.Done():
 	}
 }
 

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"net/url"
+	"runtime"
 	"testing"
 	"time"
 
@@ -65,7 +66,7 @@ func TestHome(t *testing.T) {
 	h.every = 20 * time.Millisecond
 	back, stop := context.WithCancel(ctx)
 	ended := make(chan struct{})
-	go func() { h.goHome(back, c.nc); close(ended) }()
+	go func() { h.goHome(back, c.nc, &c.mux); close(ended) }()
 	defer func() { stop(); <-ended }()
 
 	changes := c.nc.StatusChanged(nats.CONNECTED)
@@ -86,7 +87,33 @@ func TestHome(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A request under way is not lost to the change; one made meanwhile waits.
+	p, _, err := c.mux.open(ctx, []object.NodeID{c.Node()})
+	if err != nil {
+		t.Fatal(err)
+	}
 	first = run(dir, u.Host)
 	defer first.Shutdown()
+	for held := false; !held && ctx.Err() == nil; {
+		c.mux.mu.Lock()
+		held = c.mux.held != nil
+		c.mux.mu.Unlock()
+		runtime.Gosched()
+	}
+	if got := c.nc.ConnectedUrl(); got != second.ClientURL() {
+		t.Errorf("with a request under way it went to %s", got)
+	}
+	made := make(chan error, 1)
+	go func() {
+		p, _, err := c.mux.open(ctx, nil)
+		if err == nil {
+			c.mux.close(p)
+		}
+		made <- err
+	}()
+	c.mux.close(p)
 	await(at)
+	if err := <-made; err != nil {
+		t.Errorf("the request held back: %v", err)
+	}
 }

@@ -84,9 +84,6 @@ func TestBites(t *testing.T) {
 	}
 	for _, b := range bites {
 		t.Run(b.mutation, func(t *testing.T) {
-			if b.script != nil && !relayout() {
-				t.Skip("a layout that holds data cannot be changed yet")
-			}
 			first := seed(t)
 			for i := range b.runs {
 				if b.bitten(t, mutants, first+uint64(i)) {

@@ -154,7 +154,7 @@ func (d *Durability) Read(ctx context.Context, what, away string) (wrong []strin
 		var next atomic.Int64
 		for range readers {
 			wg.Go(func() {
-				for n := next.Add(1) - 1; n < int64(len(d.acked)); n = next.Add(1) - 1 {
+				for n := next.Add(1) - 1; n < int64(len(d.acked)) && few(&mu, &wrong); n = next.Add(1) - 1 {
 					o := d.acked[n]
 					try, cancel := context.WithTimeout(ctx, patience)
 					err := g.ReadBack(try, o)
@@ -171,7 +171,16 @@ func (d *Durability) Read(ctx context.Context, what, away string) (wrong []strin
 	}
 	d.Say("%s: %d objects read through each of %d gateways, %d wrong, %v", what, len(d.acked), len(gateways), len(wrong), time.Since(begin).Round(time.Second))
 	slices.Sort(wrong)
-	return wrong[:min(len(wrong), 20)]
+	return wrong
+}
+
+// enough is how many lost objects make further looking pointless.
+const enough = 20
+
+func few(mu *sync.Mutex, wrong *[]string) bool {
+	mu.Lock()
+	defer mu.Unlock()
+	return len(*wrong) < enough
 }
 
 // Away ends all processes of a zone but those in keep, and returns what brings
@@ -192,6 +201,8 @@ func (d *Durability) Away(ctx context.Context, zone string) (back func() error, 
 		for _, n := range names {
 			err = errors.Join(err, d.Cluster.Start(n))
 		}
+		ctx, cancel := context.WithTimeout(ctx, 2*patience)
+		defer cancel()
 		for _, n := range names {
 			err = errors.Join(err, d.Cluster.AwaitHealthy(ctx, n))
 		}

@@ -6,7 +6,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,15 +69,115 @@ func eventually(t *testing.T, what string, f func(context.Context) error) {
 	}
 }
 
+// impatient makes a client that shows failures, and soon.
+func impatient(o *s3.Options) { o.Retryer = aws.NopRetryer{} }
+
 func TestZones(t *testing.T) {
 	began := time.Now()
-	c := geo.Start(t, geo.Options{Link: netns.Link{Delay: 10 * time.Millisecond}})
+	c := geo.Start(t, geo.Options{Link: netns.Link{Delay: 10 * time.Millisecond}, Clocks: true})
 	t.Logf("the cluster served after %v", time.Since(began))
-	ctx := t.Context()
-	if err := put(ctx, c.S3(1), "a", "from zone 1"); err != nil {
-		t.Fatal(err)
+	reads := func(t *testing.T, zone int, key, want string) {
+		t.Helper()
+		eventually(t, "reading in "+c.Zone(zone), func(ctx context.Context) error {
+			got, err := get(ctx, c.S3(zone), key)
+			if err == nil && got != want {
+				t.Errorf("zone %d reads %q, want %q", zone, got, want)
+			}
+			return err
+		})
 	}
-	if got, err := get(ctx, c.S3(3), "a"); err != nil || got != "from zone 1" {
-		t.Fatalf("zone 3 reads %q, %v", got, err)
+	writes := func(t *testing.T, zone int, key, content string) {
+		t.Helper()
+		eventually(t, "writing in "+c.Zone(zone), func(ctx context.Context) error { return put(ctx, c.S3(zone), key, content) })
+	}
+	t.Run("quiet", func(t *testing.T) {
+		if err := put(t.Context(), c.S3(1, impatient), "quiet", "1"); err != nil {
+			t.Fatal(err)
+		}
+		for zone := 1; zone <= c.Zones; zone++ {
+			reads(t, zone, "quiet", "1")
+		}
+	})
+	t.Run("a zone alone", func(t *testing.T) {
+		c.Net.Cut(c.Zone(3), netns.Everyone)
+		defer c.Net.Heal()
+		writes(t, 1, "alone", "2")
+		reads(t, 2, "alone", "2")
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if got, err := get(short, c.S3(3, impatient), "quiet"); err == nil {
+			t.Errorf("a zone without a majority reads %q", got)
+		}
+		c.Net.Heal()
+		reads(t, 3, "alone", "2")
+	})
+	t.Run("NATS of a zone dies", func(t *testing.T) {
+		c.Process("nats-1").Kill()
+		writes(t, 1, "nats", "3")
+		reads(t, 3, "nats", "3")
+		c.Process("nats-1").Start()
+		c.Process("nats-1").AwaitHealthy()
+	})
+	t.Run("metadata dies and blocks hang", func(t *testing.T) {
+		c.Process("meta-2").Kill()
+		c.Process("blocks-3").Pause()
+		content := strings.Repeat("block", 20_000)
+		writes(t, 2, "blocks", content)
+		c.Process("blocks-3").Resume()
+		c.Process("meta-2").Start()
+		c.Process("meta-2").AwaitHealthy()
+		reads(t, 3, "blocks", content)
+	})
+	t.Run("a clock jumps", func(t *testing.T) {
+		p := c.Process("gateway-2")
+		p.SetClock(-time.Hour)
+		if err := put(t.Context(), c.S3(2, impatient), "clock", "4"); httpStatus(err) != http.StatusForbidden {
+			t.Errorf("signed an hour ahead: %v", err)
+		}
+		if !strings.Contains(p.Output(), "WRONG ON PURPOSE") {
+			t.Error("a process with a wrong clock does not say so")
+		}
+		p.SetClock(0)
+		writes(t, 2, "clock", "5")
+		reads(t, 1, "clock", "5")
+	})
+	t.Run("far apart", func(t *testing.T) { farApart(t, c) })
+}
+
+// farApart: at 300 ms there and back nothing fails, and nothing is done twice.
+func farApart(t *testing.T, c *geo.Cluster) {
+	c.Net.LinkZones(netns.Link{Delay: 150 * time.Millisecond, Jitter: 20 * time.Millisecond})
+	client := c.S3(1, impatient)
+	ctx := t.Context()
+	for i := range 5 {
+		key := fmt.Sprintf("far/%d", i)
+		in := &s3.PutObjectInput{Bucket: bucket, Key: &key, IfNoneMatch: aws.String("*"), Body: strings.NewReader(key)}
+		if _, err := client.PutObject(ctx, in); err != nil {
+			t.Fatalf("creating %s: %v", key, err) // 412 would mean that it was done twice
+		}
+		in.Body = strings.NewReader(key)
+		if _, err := client.PutObject(ctx, in); httpStatus(err) != http.StatusPreconditionFailed {
+			t.Errorf("creating %s again: %v", key, err)
+		}
+		if got, err := get(ctx, c.S3(2, impatient), key); err != nil || got != key {
+			t.Errorf("zone 2 reads %q, %v", got, err)
+		}
+	}
+	if err := put(ctx, client, "far/large", strings.Repeat("large", 500_000)); err != nil {
+		t.Error(err)
+	}
+	if _, err := client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: bucket, Key: aws.String("far/0")}); err != nil {
+		t.Error(err)
+	}
+	out, err := client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: bucket, Prefix: aws.String("far/")})
+	if err != nil || len(out.Contents) != 5 {
+		t.Errorf("listed %+v, %v", out, err)
+	}
+	name := "far-away"
+	if _, err := client.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &name}); err != nil {
+		t.Error(err)
+	}
+	if _, err := client.DeleteBucket(ctx, &s3.DeleteBucketInput{Bucket: &name}); err != nil {
+		t.Error(err)
 	}
 }

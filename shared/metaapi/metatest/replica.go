@@ -209,7 +209,8 @@ func (r *Replica) Inventory(ctx context.Context, q metaapi.InventoryRequest) (me
 	return reply, nil
 }
 
-// position orders like (Table, Bucket, Key, Sub), for keys without zero bytes.
+// position is the key that the metadata service stores a row under, for keys
+// without zero bytes.
 func position(k metaapi.RowKey) string {
-	return string([]byte{byte(k.Table)}) + string(k.Bucket[:]) + k.Key + "\x00" + k.Sub
+	return "r" + string([]byte{byte(k.Table)}) + string(k.Bucket[:]) + k.Key + "\x00\x01" + k.Sub
 }

@@ -113,6 +113,8 @@ func (n *Nemesis) zone(name string) string {
 
 // apply makes roles the layout and waits until the data is where it belongs.
 func (n *Nemesis) apply(ctx context.Context, roles ...fleet.Role) error {
+	begin := time.Now()
+	defer func() { n.Say("changing %d roles took %v", len(roles), time.Since(begin).Round(time.Millisecond)) }()
 	if err := n.Cluster.Layouts().Apply(ctx, roles); err != nil {
 		return err
 	}

@@ -4,9 +4,9 @@
 // while, started again, and given a wrong clock.
 //
 //	c := geo.Start(t, geo.Options{Link: netns.Link{Delay: 50 * time.Millisecond}})
-//	s3 := c.S3(1)                    // a client in zone 1, at the gateway there
-//	c.Net.Cut("zone-3", netns.Everyone) // the zone is gone
-//	c.Process("meta-2").Kill()       // as kill -9
+//	s3 := c.S3(1)                       // a client in zone 1, at the gateway there
+//	c.Net.Cut("zone-3", netns.Everyone) // the zone is alone
+//	c.Process("meta-2").Kill()          // as kill -9
 //	c.Net.Heal()
 //	c.Process("meta-2").Start()
 //
@@ -231,6 +231,9 @@ func (c *Cluster) S3(zone int, opts ...func(*s3.Options)) *s3.Client {
 	c.t.Helper()
 	return c.S3At(c.Client(zone), c.Process(fmt.Sprintf("gateway-%d", zone)), opts...)
 }
+
+// Zone is the name of a zone in Net, counted from 1.
+func (c *Cluster) Zone(i int) string { return zoneName(i) }
 
 // S3At returns a client on any host that talks to any gateway.
 func (c *Cluster) S3At(from *netns.Host, gateway *Process, opts ...func(*s3.Options)) *s3.Client {

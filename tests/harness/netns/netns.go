@@ -159,7 +159,7 @@ func (n *Network) LinkZones(l Link) {
 	}
 }
 
-// Everyone stands for all hosts in cuts. A host is never cut off from itself.
+// Everyone stands for all other hosts in cuts: with a zone, for those outside.
 const Everyone = "*"
 
 // Cut lets nothing pass between two hosts or zones, in neither direction. As
@@ -203,13 +203,18 @@ func (n *Network) isCut(from, to *Host) bool {
 	}
 	for _, a := range []string{from.name, from.zone, Everyone} {
 		for _, b := range []string{to.name, to.zone, Everyone} {
-			if _, ok := n.cuts[direction{a, b}]; ok {
+			_, cut := n.cuts[direction{a, b}]
+			inside := b == Everyone && to.within(a) || a == Everyone && from.within(b)
+			if cut && !inside {
 				return true
 			}
 		}
 	}
 	return false
 }
+
+// within reports whether name is the host's or its zone's.
+func (h *Host) within(name string) bool { return name == h.name || name == h.zone }
 
 // Close takes the network down and ends the processes of its hosts.
 func (n *Network) Close() {

@@ -182,6 +182,11 @@ func TestCutAndHeal(t *testing.T) {
 	check("b alone", b, toB, true)
 	check("b alone", a, toC, true)
 	n.Heal()
+	n.Cut(Everyone, "z2")
+	check("z2 alone", b, toC, true)
+	check("z2 alone", b, toA, false)
+	check("z2 alone", a, toC, false)
+	n.Heal()
 	check("healed", a, toB, true)
 }
 

@@ -181,10 +181,14 @@ func (m *Mover) Pass(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if len(errs) == 0 && !ring.Joint() {
-		errs = append(errs, m.give(ctx, ring))
+	if len(errs) > 0 {
+		// One says enough for people, who read this in the progress of a change.
+		return fault.Wrap(fault.Unavailable, errs[0], "%d partitions are still to be filled", len(errs))
 	}
-	return errors.Join(errs...)
+	if ring.Joint() {
+		return nil
+	}
+	return m.give(ctx, ring)
 }
 
 // dead are the nodes that nothing is expected of.
@@ -239,7 +243,8 @@ func (m *Mover) pull(ctx context.Context, from origin, n object.NodeID, p layout
 	if complete && !d.Complete {
 		return fault.New(fault.Unavailable, "node %s is not complete", n)
 	}
-	m.count(p, func(f *fill) { *f = fill{total: d.All.Blocks, totalBytes: d.All.Bytes} })
+	m.count(p, func(f *fill) { f.total, f.totalBytes = max(f.total, d.All.Blocks), max(f.totalBytes, d.All.Bytes) })
+	seen := &fill{} // at this node; most of it was brought from the one before
 	l := blockapi.Listing{Epoch: from.epoch, Span: span, Complete: complete, Partition: p, Bytes: fillBytes}
 	for {
 		page, err := peer.List(ctx, l)
@@ -249,7 +254,17 @@ func (m *Mover) pull(ctx context.Context, from origin, n object.NodeID, p layout
 		g, gctx := errgroup.WithContext(ctx)
 		g.SetLimit(max(m.Concurrency, 1))
 		for _, e := range page.Entries {
-			g.Go(func() error { return m.bring(gctx, from, n, p, e) })
+			g.Go(func() error {
+				if err := m.bring(gctx, from, n, e); err != nil {
+					return err
+				}
+				m.count(p, func(f *fill) {
+					seen.items++
+					seen.bytes += e.StoredBytes
+					f.items, f.bytes = max(f.items, seen.items), max(f.bytes, seen.bytes)
+				})
+				return nil
+			})
 		}
 		if err := g.Wait(); err != nil {
 			return err
@@ -262,7 +277,7 @@ func (m *Mover) pull(ctx context.Context, from origin, n object.NodeID, p layout
 
 // bring takes one block over. One that was collected meanwhile is passed over,
 // and so is one that no node can read: it is queued, so that it shows.
-func (m *Mover) bring(ctx context.Context, from origin, n object.NodeID, p layout.Partition, e blockapi.Entry) error {
+func (m *Mover) bring(ctx context.Context, from origin, n object.NodeID, e blockapi.Entry) error {
 	lacking, _, err := m.Store.Lacking(e.Hash, e.Owners)
 	if err != nil {
 		return err
@@ -270,12 +285,9 @@ func (m *Mover) bring(ctx context.Context, from origin, n object.NodeID, p layou
 	err = bring(ctx, m.Deps, from, e.Hash, lacking)
 	switch {
 	case fault.Is(err, fault.Corrupt):
-		err = m.Store.Want(ctx, []index.Wanted{{Hash: e.Hash, From: n}})
+		return m.Store.Want(ctx, []index.Wanted{{Hash: e.Hash, From: n}})
 	case fault.Is(err, fault.NotFound):
-		err = nil
-	}
-	if err == nil {
-		m.count(p, func(f *fill) { f.items++; f.bytes += e.StoredBytes })
+		return nil
 	}
 	return err
 }

@@ -232,24 +232,13 @@ func (m *Members) Counters(ctx context.Context, t metaapi.Table, b object.Bucket
 
 // Inventory implements metaapi.Replica.
 func (m *Members) Inventory(ctx context.Context, q metaapi.InventoryRequest) (metaapi.InventoryReply, error) {
-	s, err := m.at(ctx, q.Epoch, requestPatience)
-	if err != nil {
+	if err := m.settled(ctx, q.Epoch, &q.Slices); err != nil {
 		return metaapi.InventoryReply{}, err
-	}
-	if q.Epoch == s.epoch {
-		q.Slices.Each(func(slice uint16) {
-			if p := layout.Partition(slice >> (metaapi.SliceBits - m.bits)); !s.serves(p) && err == nil {
-				err = fault.New(fault.Unavailable, "partition %d is not served here", p)
-			}
-		})
-		if err != nil {
-			return metaapi.InventoryReply{}, err
-		}
 	}
 	return m.table.Inventory(ctx, q)
 }
 
-// Adopt is that of nodeapi.Transferer. An epoch is adopted when its layout
+// Adopt is what the driver of a layout change asks for. An epoch is adopted when its layout
 // arrives here, so that it is known which partitions are held in it.
 func (m *Members) Adopt(ctx context.Context, epoch uint64) (nodeapi.Adopted, error) {
 	s, err := m.at(ctx, epoch, adoptPatience)

@@ -97,7 +97,7 @@ func (w *Worker) rouse() {
 	}
 }
 
-// Transfer is that of nodeapi.Transferer. Errors: Unavailable, the node does
+// Transfer takes an order of the driver: see nodeapi. Errors: Unavailable, the node does
 // not know the epoch yet; Conflict, it is over; Invalid.
 func (w *Worker) Transfer(_ context.Context, t nodeapi.Transfer) (nodeapi.Progress, error) {
 	ring := w.o.Ring()
