@@ -27,14 +27,21 @@ type trio struct {
 	rows    metaapi.Rows
 }
 
-func newTrio(t *testing.T, grace time.Duration) *trio {
+// newTrio starts nodes that do not sync: there are three on one disk, and power
+// does not fail here.
+func newTrio(t testing.TB, grace time.Duration) *trio {
+	t.Helper()
+	return newTrioWith(t, grace, false)
+}
+
+func newTrioWith(t testing.TB, grace time.Duration, sync bool) *trio {
 	t.Helper()
 	c := &trio{nats: rpctest.NATS(t), control: newControl()}
 	for i := range c.configs {
 		c.configs[i] = settings(t, t.TempDir())
 		c.configs[i].Grace = grace
 		c.configs[i].Repair = time.Second
-		c.configs[i].Sync = false // three nodes on one disk, and power does not fail here
+		c.configs[i].Sync = sync
 		var err error
 		if c.nodes[i], err = meta.Identify(c.configs[i].Dir); err != nil {
 			t.Fatal(err)
@@ -49,13 +56,22 @@ func newTrio(t *testing.T, grace time.Duration) *trio {
 	return c
 }
 
-func (c *trio) start(t *testing.T, i int) {
+func (c *trio) stop(t testing.TB) {
+	t.Helper()
+	for _, r := range c.running {
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (c *trio) start(t testing.TB, i int) {
 	t.Helper()
 	c.running[i] = run(t, c.nats, c.control, c.configs[i])
 }
 
 // digests is what each node that runs sums up.
-func (c *trio) digests(t *testing.T) (of [3]metaapi.Digest) {
+func (c *trio) digests(t testing.TB) (of [3]metaapi.Digest) {
 	t.Helper()
 	q := metaapi.DigestsRequest{Epoch: 1}
 	for p := range layout.Partition(16) {
@@ -73,10 +89,11 @@ func (c *trio) digests(t *testing.T) (of [3]metaapi.Digest) {
 	return of
 }
 
-// await returns once all nodes hold the same, of so many rows.
-func (c *trio) await(t *testing.T, rows uint64) {
+// await returns once all nodes hold the same, of so many rows. It looks seldom:
+// a look at everything is work.
+func (c *trio) await(t testing.TB, rows uint64) {
 	t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(100 * time.Second); ; time.Sleep(200 * time.Millisecond) {
 		d := c.digests(t)
 		if d[0] == d[1] && d[0] == d[2] && d[0].Rows == rows {
 			return
@@ -88,7 +105,7 @@ func (c *trio) await(t *testing.T, rows uint64) {
 }
 
 // each calls f for n rows, some at once.
-func each(t *testing.T, n int, f func(ctx context.Context, key metaapi.RowKey, i int) error) {
+func each(t testing.TB, n int, f func(ctx context.Context, key metaapi.RowKey, i int) error) {
 	t.Helper()
 	var working sync.WaitGroup
 	for w := range 16 {

@@ -107,20 +107,26 @@ func (c *Client) Recommit(ctx context.Context, key RowKey) error {
 type Repaired struct {
 	// Tag of the row, zero when nobody ever wrote it.
 	Tag register.Tag
-	// Holders of the partition's Members hold the row under Tag now.
-	Holders, Members int
-	// Carried says that the repair wrote the row to some of them.
+	// Both says that the row was brought to both nodes that it was to be
+	// brought to, or was there.
+	Both bool
+	// Carried says that the repair wrote the row to some members.
 	Carried bool
 }
 
-// Repair brings a row, whatever it is, to every member that answers: see
-// register.NewRepair. It waits for quorums whatever the Options say. Errors are
-// those of Get; what was carried stays then, and is right.
-func (c *Client) Repair(ctx context.Context, key RowKey) (Repaired, error) {
-	res, err := c.run(ctx, &key, register.NewRepair(c.clock, c.timing))
-	return Repaired{
-		Tag: res.Row.Tag, Holders: res.Holders, Members: c.place().slot(&key).config.Members, Carried: res.Carried,
-	}, err
+// Repair brings a row, whatever it is, to two members of its partition that
+// differ, and sends it to the others too: see register.NewRepair. from is that
+// of the two which is thought to hold it. It waits for quorums whatever the
+// Options say. Errors are those of Get; what was carried stays then, and is
+// right.
+func (c *Client) Repair(ctx context.Context, key RowKey, from, with object.NodeID) (Repaired, error) {
+	o := &operation{Client: c, key: &key, co: register.NewRepair(c.clock, c.timing), from: from, with: with}
+	res, err := o.run(ctx)
+	if err != nil {
+		return Repaired{}, err
+	}
+	wanted := o.slot.set(from) | o.slot.set(with)
+	return Repaired{Tag: res.Row.Tag, Both: wanted.Len() == 2 && wanted&^res.Holders == 0, Carried: res.Carried}, nil
 }
 
 // place returns what follows from the ring in force. It never goes back to an
@@ -146,6 +152,8 @@ type operation struct {
 	deadline time.Time
 	slot     *slot
 	err      error // the last that a member gave
+	// from and with are whom a repair is for; zero otherwise.
+	from, with object.NodeID
 
 	// The exchange under way.
 	sent      register.Effect
@@ -156,12 +164,18 @@ type operation struct {
 	cancel    context.CancelFunc
 }
 
-// run carries an operation to its end.
+// run carries an operation on a row to its end.
 func (c *Client) run(ctx context.Context, key *RowKey, co *register.Coordinator) (register.Result, error) {
+	o := &operation{Client: c, key: key, co: co}
+	return o.run(ctx)
+}
+
+// run carries the operation to its end.
+func (o *operation) run(ctx context.Context) (register.Result, error) {
 	if err := ctx.Err(); err != nil {
 		return register.Result{}, fault.Wrap(fault.KindOf(err), err, "before anything was sent")
 	}
-	o := &operation{Client: c, key: key, co: co}
+	co := o.co
 	var ok bool
 	if o.deadline, ok = ctx.Deadline(); !ok {
 		o.deadline = time.Now().Add(operationTimeout)
@@ -200,6 +214,10 @@ func (o *operation) locate() register.Config {
 	o.slot = p.slot(o.key)
 	cfg := o.slot.config
 	cfg.Near = o.pickNear(p, o.slot.target.Nodes)
+	if i := o.slot.index(o.from); i >= 0 {
+		cfg.Near = i
+	}
+	cfg.Wanted = o.slot.set(o.from) | o.slot.set(o.with)
 	cfg.ReadOne, cfg.WriteOne = o.readOne(), o.writeOne()
 	return cfg
 }

@@ -1,6 +1,7 @@
 package metaapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"math/bits"
@@ -119,10 +120,47 @@ func AskInventory(ctx context.Context, c rpc.Caller, n object.NodeID, q *Invento
 		return InventoryReply{}, err
 	}
 	reply, err := decodeInventoryReply(answer)
-	if err == nil && !reply.Old && !reply.Done && string(reply.Next) <= string(q.After) {
-		err = fault.New(fault.Corrupt, "an inventory of node %s that does not advance", n)
+	if err == nil && !reply.Old {
+		err = q.checkReply(&reply)
 	}
-	return reply, err
+	if err != nil {
+		return InventoryReply{}, fault.Wrap(fault.KindOf(err), err, "an inventory of node %s", n)
+	}
+	return reply, nil
+}
+
+// maxPosition is more than the longest key of a store.
+const maxPosition = 8 << 10
+
+// checkReply is Corrupt when no node can have given the reply.
+func (q *InventoryRequest) checkReply(r *InventoryReply) error {
+	switch {
+	case len(r.Rows) > q.Limit:
+		return fault.New(fault.Corrupt, "%d rows, not the %d asked for", len(r.Rows), q.Limit)
+	case !r.Done && (len(r.Next) > maxPosition || string(r.Next) <= string(q.After)):
+		return fault.New(fault.Corrupt, "it does not advance")
+	}
+	for i := range r.Rows {
+		k := &r.Rows[i].Key
+		if !q.Slices.Has(k.slice()) || i > 0 && !r.Rows[i-1].Key.before(k) {
+			return fault.New(fault.Corrupt, "row %d is not one that was asked for, or out of order", i)
+		}
+	}
+	return nil
+}
+
+// slice is that of the row.
+func (k *RowKey) slice() uint16 { return uint16(layout.OfRow(k.Bucket, k.Key, SliceBits)) }
+
+// before reports whether k comes before o in an inventory.
+func (k *RowKey) before(o *RowKey) bool {
+	if k.Table != o.Table {
+		return k.Table < o.Table
+	}
+	if c := bytes.Compare(k.Bucket[:], o.Bucket[:]); c != 0 {
+		return c < 0
+	}
+	return compare(k.Key, k.Sub, o.Key, o.Sub) < 0
 }
 
 // CoverAssigned chooses few nodes that together hold a majority of the old

@@ -95,28 +95,32 @@ func TestRepair(t *testing.T) {
 	c.net.Cut(away, true)
 	put("kept", val("new"))
 	put("deleted", nil)
-	if r, err := c.client.Repair(t.Context(), key("kept")); err != nil || r.Holders != 2 || r.Members != 3 || r.Carried {
+	repair := func(k string) (metaapi.Repaired, error) {
+		return c.client.Repair(t.Context(), key(k), c.nodes[0], away)
+	}
+	if r, err := repair("kept"); err != nil || r.Both || r.Carried {
 		t.Errorf("with a node away: %+v, %v", r, err)
 	}
 	c.net.Cut(away, false)
 	for _, k := range []string{"kept", "deleted"} {
-		r, err := c.client.Repair(t.Context(), key(k))
-		if err != nil || r.Holders != 3 || !r.Carried {
+		r, err := repair(k)
+		if err != nil || !r.Both || !r.Carried {
 			t.Errorf("%s: %+v, %v", k, r, err)
 		}
+		c.net.Settle()
 		for n, tag := range holders(t, c, k) {
 			if tag != r.Tag {
 				t.Errorf("%s: node %v has %v, not %v", k, n, tag, r.Tag)
 			}
 		}
-		if r, err = c.client.Repair(t.Context(), key(k)); err != nil || r.Holders != 3 || r.Carried {
+		if r, err = repair(k); err != nil || !r.Both || r.Carried {
 			t.Errorf("%s again: %+v, %v", k, r, err)
 		}
 	}
 	if row, err := c.client.Get(t.Context(), key("deleted")); err != nil || row.Value != nil {
 		t.Errorf("a deleted row reads %+v, %v", row, err)
 	}
-	if r, err := c.client.Repair(t.Context(), key("never")); err != nil || !r.Tag.IsZero() || r.Carried {
+	if r, err := repair("never"); err != nil || !r.Tag.IsZero() || r.Carried {
 		t.Errorf("a row never written: %+v, %v", r, err)
 	}
 }

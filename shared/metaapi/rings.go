@@ -106,6 +106,14 @@ func newSlot(ring *layout.Ring, part layout.Partition) slot {
 	return s
 }
 
+// set is the member n, or empty when it is none.
+func (s *slot) set(n object.NodeID) register.Set {
+	if i := s.index(n); i >= 0 {
+		return 1 << i
+	}
+	return 0
+}
+
 // index is the number of member n, or -1.
 func (s *slot) index(n object.NodeID) int {
 	for i, m := range s.target.Nodes {

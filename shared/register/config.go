@@ -34,6 +34,9 @@ type Config struct {
 	// WriteOne lets a blind write (NewPut) end when one member of each set has
 	// it: a loss of that member then loses the write.
 	WriteOne bool
+	// Wanted are the members that a repair is for (NewRepair): once they and a
+	// quorum have answered it waits for no others. The zero Set is all members.
+	Wanted Set
 }
 
 // one reports whether good holds a member of each set.

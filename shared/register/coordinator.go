@@ -72,9 +72,9 @@ type Result struct {
 	Replaced [][]byte
 	// Err is the error of decide, for Declined.
 	Err error
-	// Holders is how many members are known to hold Row, for a repair that is
-	// OK. Carried says that the repair wrote the row somewhere.
-	Holders int
+	// Holders are the members known to hold Row, for a repair that is OK.
+	// Carried says that the repair wrote the row somewhere.
+	Holders Set
 	Carried bool
 }
 

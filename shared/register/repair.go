@@ -1,9 +1,9 @@
 package register
 
-// repairPatience is for how many Stragglers a repair waits for the last members
-// once a quorum has answered: it is for all of them, but one that is down must
-// not hold up the many rows behind.
-const repairPatience = 40
+// repairPatience is for how many Stragglers a repair waits for the members it is
+// for once a quorum has answered. One that went down must not hold up the many
+// rows behind for long.
+const repairPatience = 100
 
 // NewRepair returns a repair: a read that brings the row to every member that
 // answers. It reads all members, and where one lacks the highest row it carries
@@ -11,11 +11,14 @@ const repairPatience = 40
 // Members that refuse that, for a promise they gave, get it at a ballot. It
 // never writes anything but a row that was there.
 //
-// It ends OK when a quorum holds the row; Result.Holders says how many members
-// do.
+// It ends OK when a quorum holds the row; Result.Holders says which members are
+// known to. The others may have been silent: nothing is known of them then.
 func NewRepair(clock *Clock, t Timing) *Coordinator {
 	return &Coordinator{intent: repair, clock: clock, timing: t}
 }
+
+// attended reports whether a repair has heard every member it is for.
+func (c *Coordinator) attended() bool { return c.cfg.Wanted != 0 && c.cfg.Wanted&^c.heard == 0 }
 
 // patience is straggler for a repair.
 func (c *Coordinator) patience() Effect {
@@ -33,7 +36,7 @@ func (c *Coordinator) onCompare(over bool) Effect {
 		}
 		return Effect{}
 	}
-	if !over {
+	if !over && !c.attended() {
 		return c.patience()
 	}
 	row, holders, whole := c.highest(held)
@@ -55,7 +58,7 @@ func (c *Coordinator) onCompare(over bool) Effect {
 func (c *Coordinator) onCarried(done Set, over bool) Effect {
 	c.result.Carried = true
 	switch {
-	case !over:
+	case !over && !c.attended():
 		return c.patience()
 	case c.phase == repairing && c.answered(Refused) != 0:
 		return c.lost() // it cannot take the row under this tag
@@ -68,7 +71,7 @@ func (c *Coordinator) onCarried(done Set, over bool) Effect {
 // written again at it unless all who promised hold it.
 func (c *Coordinator) onPromises(row Row, holders Set, whole, over bool) Effect {
 	switch {
-	case !over:
+	case !over && !c.attended():
 		return c.patience()
 	case holders == c.answered(Promised):
 		return c.repaired(row, holders)
@@ -81,7 +84,7 @@ func (c *Coordinator) onPromises(row Row, holders Set, whole, over bool) Effect 
 }
 
 func (c *Coordinator) repaired(row Row, holders Set) Effect {
-	c.result.Holders = holders.Len()
+	c.result.Holders = holders
 	return c.finish(OK, row)
 }
 
@@ -89,7 +92,9 @@ func (c *Coordinator) repaired(row Row, holders Set) Effect {
 func (c *Coordinator) readsOne() bool { return c.intent == get && c.cfg.ReadOne }
 
 // enough reports whether good is enough to have written: a quorum, unless the
-// layout lets a blind write do with less.
+// layout lets a blind write do with less. That goes for every Apply of a blind
+// write's own operation, also when it is carried to a ballot, and for nothing
+// else: what others rest on (a base, a copy, a read's row) takes a quorum.
 func (c *Coordinator) enough(good Set) bool {
 	if c.intent == put && c.cfg.WriteOne {
 		return c.cfg.one(good)

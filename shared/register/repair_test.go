@@ -22,7 +22,7 @@ func TestRepairCarries(t *testing.T) {
 	want(t, c.Answer(round, 0, &Reply{Code: Done}), Wait)
 	want(t, c.Answer(round, 1, &Reply{Code: Done}), Wait)
 	wantEnd(t, c, c.Answer(round, 2, &Reply{Code: Done}), OK)
-	if r := c.Result(); r.Holders != 3 || !r.Carried || r.Row.Tag != at(5) {
+	if r := c.Result(); r.Holders != 0b111 || !r.Carried || r.Row.Tag != at(5) {
 		t.Fatalf("%+v", r)
 	}
 }
@@ -35,7 +35,7 @@ func TestRepairOfWhatIsWell(t *testing.T) {
 	want(t, c.Answer(e.Round, 0, held(5, "five")), Wait)
 	want(t, c.Answer(e.Round, 1, held(5, "five")), Wait)
 	wantEnd(t, c, c.Timeout(e.Round), OK)
-	if r := c.Result(); r.Holders != 2 || r.Carried {
+	if r := c.Result(); r.Holders != 0b011 || r.Carried {
 		t.Fatalf("%+v", r)
 	}
 }
@@ -67,9 +67,80 @@ func TestRepairAtABallot(t *testing.T) {
 		want(t, c.Answer(e.Round, i, &Reply{Code: Done}), Wait)
 	}
 	wantEnd(t, c, c.Answer(e.Round, 2, &Reply{Code: Done}), OK)
-	if r := c.Result(); r.Holders != 3 || r.Row.Tag != ballot {
+	if r := c.Result(); r.Holders != 0b111 || r.Row.Tag != ballot {
 		t.Fatalf("%+v", r)
 	}
+}
+
+// A repair for some members waits for no others, and names those it knows of.
+func TestRepairOfTheWanted(t *testing.T) {
+	cfg := three
+	cfg.Wanted = 0b101
+	c := NewRepair(testClock(), DefaultTiming())
+	e := want(t, c.Start(cfg), Send)
+	want(t, c.Answer(e.Round, 0, held(5, "five")), Wait)
+	e = want(t, c.Answer(e.Round, 2, held(4, "four")), Send)
+	if e.Request.Kind != Apply || e.Request.Row.Tag != at(5) {
+		t.Fatalf("sends %+v", e.Request)
+	}
+	want(t, c.Answer(e.Round, 0, &Reply{Code: Done}), Wait)
+	want(t, c.Answer(e.Round, 1, &Reply{Code: Done}), Wait) // a quorum, but not for whom it is
+	wantEnd(t, c, c.Answer(e.Round, 2, &Reply{Code: Done}), OK)
+	if r := c.Result(); r.Holders != 0b111 || !r.Carried {
+		t.Fatalf("%+v", r)
+	}
+
+	c = NewRepair(testClock(), DefaultTiming())
+	e = want(t, c.Start(cfg), Send)
+	want(t, c.Answer(e.Round, 0, held(5, "five")), Wait)
+	want(t, c.Answer(e.Round, 1, held(5, "five")), Wait)
+	wantEnd(t, c, c.Timeout(e.Round), OK)
+	if r := c.Result(); r.Holders != 0b011 {
+		t.Fatalf("%+v: a silent member counts", r)
+	}
+}
+
+// With WriteOne a repair, a copy and a conditional write's base still take a
+// quorum; a blind write that is carried to a ballot does with one.
+func TestWriteOneIsForBlindWrites(t *testing.T) {
+	loose := three
+	loose.WriteOne = true
+
+	c := NewRepair(testClock(), DefaultTiming())
+	e := want(t, c.Start(loose), Send)
+	want(t, c.Answer(e.Round, 0, held(5, "five")), Wait)
+	want(t, c.Answer(e.Round, 1, held(4, "four")), Wait)
+	e = want(t, c.Answer(e.Round, 2, held(4, "four")), Send)
+	want(t, c.Answer(e.Round, 0, &Reply{Code: Done}), Wait)
+	want(t, c.Timeout(e.Round), Pause)
+
+	five := held(5, "five").Row
+	for name, c := range map[string]*Coordinator{
+		"copy":              NewRecommit(testClock(), DefaultTiming()),
+		"conditional write": NewUpdate(testClock(), DefaultTiming(), func(Row) (*Value, error) { return newValue("x"), nil }),
+	} {
+		e := want(t, c.Start(loose), Send)
+		want(t, c.Answer(e.Round, 0, promised(five, false)), Wait)
+		want(t, c.Answer(e.Round, 1, promised(Row{}, false)), Wait)
+		e = want(t, c.Answer(e.Round, 2, promised(Row{}, false)), Send)
+		if e.Request.Kind != Apply || e.Request.Row.Op != at(5) {
+			t.Fatalf("%s: sends %+v", name, e.Request)
+		}
+		want(t, c.Answer(e.Round, 0, &Reply{Code: Done}), Wait)
+		want(t, c.Timeout(e.Round), Pause)
+	}
+
+	c = NewPut(testClock(), DefaultTiming(), newValue("x"))
+	e = want(t, c.Start(loose), Send)
+	mine := e.Request.Row
+	want(t, c.Timeout(e.Round), Pause)
+	e = want(t, c.Resume(loose), Send)
+	want(t, c.Answer(e.Round, 0, promised(Row{}, false)), Wait)
+	e = want(t, c.Answer(e.Round, 1, promised(mine, true)), Send)
+	if e.Request.Kind != Apply || e.Request.Row.Op != mine.Op {
+		t.Fatalf("sends %+v", e.Request)
+	}
+	wantEnd(t, c, c.Answer(e.Round, 2, &Reply{Code: Done}), OK)
 }
 
 func TestReadOne(t *testing.T) {

@@ -40,8 +40,14 @@ const (
 	awayRetry = 15 * time.Second
 	// askTimeout bounds one question to a node.
 	askTimeout = 10 * time.Second
-	// atOnce is how many rows are repaired at the same time.
-	atOnce = 32
+	// atOnce is how many rows are repaired at the same time: they share commits.
+	// Each may have a body in memory.
+	atOnce = 64
+	// mendGroup is how many rows are repaired before it is looked whether that
+	// works, and whether the node is needed otherwise.
+	mendGroup = 8 * atOnce
+	// mendTimeout bounds the repair of a row.
+	mendTimeout = 5 * time.Second
 	// keepEvery is how often it is noted how far a listing has come.
 	keepEvery = 10 * time.Second
 )
@@ -67,8 +73,8 @@ type Worker struct {
 	Local Local
 	// Remote returns another node.
 	Remote func(object.NodeID) Remote
-	// Repair repairs one row.
-	Repair func(context.Context, metaapi.RowKey) (metaapi.Repaired, error)
+	// Repair repairs one row that the node from has and the node with lacks.
+	Repair func(ctx context.Context, key metaapi.RowKey, from, with object.NodeID) (metaapi.Repaired, error)
 	// Ring returns the ring in force, nil when there is none; Changed a channel
 	// that is closed when it next changes.
 	Ring    func() *layout.Ring
@@ -81,8 +87,9 @@ type Worker struct {
 
 	stats Stats
 	// Owned by Run.
-	epoch uint64
-	peers map[object.NodeID]*peer
+	epoch  uint64
+	marked bool // a mark is kept
+	peers  map[object.NodeID]*peer
 }
 
 // Stats counts what a Worker did; read with atomic loads.
@@ -111,6 +118,7 @@ type peer struct {
 	away      bool           // it did not answer in the last round
 	before    metaapi.Slices // differed in the last round
 	differing int            // partitions that differed in it
+	rest      Rest           // what it did not get to
 }
 
 // Run works until ctx ends. Errors are logged and tried again.
@@ -191,10 +199,13 @@ func (w *Worker) meet(ctx context.Context, ring *layout.Ring, n object.NodeID, p
 	for i := range take {
 		take[i] |= p.before[i] & all[i]
 	}
-	r := NewRound(ring.Bits, parts, take)
+	r := NewRound(ring.Bits, parts, take, p.rest)
 	err := w.play(ctx, ring.Epoch, n, r)
 	p.well, p.away = err == nil, err != nil
 	if err != nil {
+		if rest := r.Rest(); !rest.Empty() {
+			p.rest = rest
+		}
 		p.due = time.Now().Add(min(w.Interval, awayRetry))
 		if ctx.Err() == nil {
 			w.stats.Failures.Add(1)
@@ -203,13 +214,14 @@ func (w *Worker) meet(ctx context.Context, ring *layout.Ring, n object.NodeID, p
 		return
 	}
 	w.stats.Rounds.Add(1)
-	p.met, p.due = true, time.Now().Add(w.Interval)
+	p.met, p.due, p.rest = true, time.Now().Add(w.Interval), r.Rest()
 	p.before, p.differing = r.Differing()
 }
 
 // resume goes on with the listing that the last run was at.
 func (w *Worker) resume(ctx context.Context) {
 	mark, err := w.Local.RepairMark()
+	w.marked = err != nil || !mark.Peer.IsZero()
 	ring := w.Ring()
 	if err == nil && (mark.Peer.IsZero() || ring == nil || ring.Joint()) {
 		return
@@ -222,25 +234,24 @@ func (w *Worker) resume(ctx context.Context) {
 		for i := range shared {
 			shared[i] &= mark.Slices[i]
 		}
-		err = w.play(ctx, ring.Epoch, mark.Peer, ResumeRound(shared, mark.After))
+		err = w.play(ctx, ring.Epoch, mark.Peer, ResumeRound(Rest{shared, mark.After}))
 	}
 	if err != nil && ctx.Err() == nil {
 		w.Log.InfoContext(ctx, "a repair begins again from its start", "error", err)
 	}
 }
 
-// play carries a round to its end. It rests as long as it works.
+// play carries a round to its end. It rests as long as it looks and lists; rows
+// are mended while the node is not busy otherwise.
 func (w *Worker) play(ctx context.Context, epoch uint64, n object.NodeID, r *Round) error {
 	defer func() { w.stats.Compared.Add(r.Compared()) }()
 	failed := int64(0)
 	kept := time.Now()
 	for e := r.Start(); e.Do != End; {
-		for w.Busy() {
-			if err := sleep(ctx, busyPause); err != nil {
-				return err
-			}
+		if err := w.idle(ctx); err != nil {
+			return err
 		}
-		began := time.Now()
+		began, did := time.Now(), e.Do
 		var err error
 		switch e.Do {
 		case Look:
@@ -252,9 +263,9 @@ func (w *Worker) play(ctx context.Context, epoch uint64, n object.NodeID, r *Rou
 		case List:
 			e, err = w.list(ctx, epoch, n, r, e.Inventory)
 		case Mend:
-			var n int64
-			if n, err = w.mend(ctx, e.Rows); err == nil {
-				failed += n
+			var left int64
+			if left, err = w.mend(ctx, n, e.Rows); err == nil {
+				failed += left
 				e = r.Mended()
 			}
 		}
@@ -262,20 +273,28 @@ func (w *Worker) play(ctx context.Context, epoch uint64, n object.NodeID, r *Rou
 			kept = time.Now()
 			err = w.keep(ctx, n, r)
 		}
-		if err == nil {
+		if err == nil && (did == Look || did == List) {
 			err = sleep(ctx, time.Since(began))
 		}
 		if err != nil {
 			return err
 		}
 	}
-	if _, _, listing := r.At(); listing {
-		if err := w.Local.SaveRepairMark(ctx, record.RepairMark{}); err != nil {
-			return err
-		}
+	if err := w.keep(ctx, n, r); err != nil {
+		return err
 	}
 	if failed > 0 {
 		return fault.New(fault.Unavailable, "%d rows could not be repaired", failed)
+	}
+	return nil
+}
+
+// idle returns once the node has nothing better to do.
+func (w *Worker) idle(ctx context.Context) error {
+	for w.Busy() {
+		if err := sleep(ctx, busyPause); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -320,49 +339,85 @@ func left(epoch uint64) error {
 	return fault.New(fault.Unavailable, "the layout of epoch %d has been left", epoch)
 }
 
-// mend repairs rows, some at once, and returns how many could not be. An error
-// is that of a group of which none could: the nodes are not up to it now.
-func (w *Worker) mend(ctx context.Context, rows []metaapi.RowKey) (failed int64, err error) {
-	for group := range slices.Chunk(rows, 2*atOnce) {
-		began := time.Now()
-		errs := make([]error, len(group))
-		room := make(chan struct{}, atOnce)
-		var repairing sync.WaitGroup
-		for i, key := range group {
-			room <- struct{}{}
-			repairing.Go(func() {
-				defer func() { <-room }()
-				var repaired metaapi.Repaired
-				if repaired, errs[i] = w.Repair(ctx, key); errs[i] == nil && repaired.Carried {
-					w.stats.Repaired.Add(1)
-				}
-			})
-		}
-		repairing.Wait()
-		n := int64(0)
-		for _, e := range errs {
-			if e != nil {
-				n, err = n+1, e
-			}
-		}
-		w.stats.Unrepaired.Add(n)
-		if failed += n; n == int64(len(group)) {
+// mend repairs rows that this node and another have differently, and returns how
+// many could not be. An error is that of a group of which none could: the nodes
+// are not up to it now. The order is another on each node, so that two that
+// repair the same rows share the work.
+func (w *Worker) mend(ctx context.Context, n object.NodeID, rows []Row) (failed int64, err error) {
+	rand.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
+	for group := range slices.Chunk(rows, mendGroup) {
+		if err := w.idle(ctx); err != nil {
 			return failed, err
 		}
-		if err := sleep(ctx, time.Since(began)); err != nil {
+		left, err := w.mendGroup(ctx, n, group)
+		w.stats.Unrepaired.Add(left)
+		if failed += left; left == int64(len(group)) {
 			return failed, err
 		}
 	}
 	return failed, nil
 }
 
-// keep notes how far a listing has come, if there is one.
+// mendGroup repairs rows, some at once. The error is one of those that could
+// not be.
+func (w *Worker) mendGroup(ctx context.Context, n object.NodeID, rows []Row) (failed int64, err error) {
+	next := make(chan *Row)
+	var mu sync.Mutex // guards failed and err
+	var mending sync.WaitGroup
+	for range min(atOnce, len(rows)) {
+		mending.Go(func() {
+			for row := range next {
+				if e := w.mendRow(ctx, n, row); e != nil {
+					mu.Lock()
+					failed, err = failed+1, e
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for i := range rows {
+		next <- &rows[i]
+	}
+	close(next)
+	mending.Wait()
+	return failed, err
+}
+
+// mendRow repairs one row.
+func (w *Worker) mendRow(ctx context.Context, n object.NodeID, row *Row) error {
+	ctx, cancel := context.WithTimeout(ctx, mendTimeout)
+	defer cancel()
+	from, with := w.Self, n
+	if row.Theirs {
+		from, with = n, w.Self
+	}
+	repaired, err := w.Repair(ctx, row.Key, from, with)
+	switch {
+	case err != nil:
+		return err
+	case !repaired.Both:
+		return fault.New(fault.Unavailable, "one of the nodes did not answer for a row")
+	case repaired.Carried:
+		w.stats.Repaired.Add(1)
+	}
+	return nil
+}
+
+// keep notes what is left of a round.
 func (w *Worker) keep(ctx context.Context, n object.NodeID, r *Round) error {
-	walk, after, listing := r.At()
-	if !listing {
+	rest := r.Rest()
+	m := record.RepairMark{Peer: n, Slices: rest.Slices, After: rest.After}
+	if rest.Empty() {
+		m = record.RepairMark{}
+	}
+	if m.Peer.IsZero() && !w.marked {
 		return nil
 	}
-	return w.Local.SaveRepairMark(ctx, record.RepairMark{Peer: n, Slices: walk, After: after})
+	if err := w.Local.SaveRepairMark(ctx, m); err != nil {
+		return err
+	}
+	w.marked = !m.Peer.IsZero()
+	return nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -90,7 +90,12 @@ func play(t *testing.T, r *Round, mine, theirs holder, limits [2]int, onWait, on
 		case List:
 			e = r.Listed(mine.inventory(&e.Inventory, limits[0]), theirs.inventory(&e.Inventory, limits[1]))
 		case Mend:
-			mended = append(mended, e.Rows...)
+			for _, row := range e.Rows {
+				if row.Theirs != mine[row.Key].Less(theirs[row.Key]) {
+					t.Errorf("%+v: the newer is with the other", row)
+				}
+				mended = append(mended, row.Key)
+			}
 			if onMend != nil {
 				onMend()
 			}
@@ -127,7 +132,7 @@ func TestRoundFindsWhatDiffers(t *testing.T) {
 		}
 		mine[key(1000)] = register.Tag{} // only promised: nothing to repair
 		limits := [2]int{1 + rng.IntN(50), 1 + rng.IntN(50)}
-		r := NewRound(bits, parts, all)
+		r := NewRound(bits, parts, all, Rest{})
 		got := play(t, r, mine, theirs, limits, nil, nil)
 		if len(got) != len(want) {
 			t.Fatalf("seed %d: %d rows to repair, not %d", seed, len(got), len(want))
@@ -148,7 +153,7 @@ func TestRoundLetsWritesEnd(t *testing.T) {
 	parts, all := everything()
 	mine, theirs := holder{key(1): tag(1)}, holder{key(1): tag(2), key(2): tag(3)}
 	waits := 0
-	r := NewRound(bits, parts, all)
+	r := NewRound(bits, parts, all, Rest{})
 	got := play(t, r, mine, theirs, [2]int{10, 10}, func() {
 		if waits++; waits == looks-1 {
 			mine[key(1)], mine[key(2)] = tag(2), tag(3)
@@ -171,7 +176,7 @@ func TestRoundTakesItsPart(t *testing.T) {
 	}
 	var take metaapi.Slices
 	take.AddPartition(3, bits)
-	r := NewRound(bits, parts, take)
+	r := NewRound(bits, parts, take, Rest{})
 	got := play(t, r, mine, theirs, [2]int{7, 7}, nil, nil)
 	for _, k := range got {
 		if layout.OfRow(k.Bucket, k.Key, bits) != 3 {
@@ -190,20 +195,102 @@ func TestRoundResumes(t *testing.T) {
 	for i := range 100 {
 		theirs[key(i)] = tag(1)
 	}
-	r := NewRound(bits, parts, all)
-	var walk metaapi.Slices
-	var after []byte
+	r := NewRound(bits, parts, all, Rest{})
+	var left Rest
 	mends := 0
 	whole := play(t, r, mine, theirs, [2]int{10, 10}, nil, func() {
 		if mends++; mends == 4 { // three pages are mended, the fourth is in hand
-			var listing bool
-			if walk, after, listing = r.At(); !listing {
+			if left = r.Rest(); left.Empty() {
 				t.Error("nothing is listed")
 			}
 		}
 	})
-	rest := play(t, ResumeRound(walk, after), mine, theirs, [2]int{10, 10}, nil, nil)
+	rest := play(t, ResumeRound(left), mine, theirs, [2]int{10, 10}, nil, nil)
+	if left := r.Rest(); !left.Empty() {
+		t.Error("something is left after all")
+	}
 	if len(whole) != 100 || !slices.Equal(rest, whole[30:]) {
 		t.Errorf("%d rows, then %d", len(whole), len(rest))
+	}
+}
+
+// Slices that change between the looks are listed by and by, others at once.
+func TestRoundBoundsBusySlices(t *testing.T) {
+	parts, all := everything()
+	mine, theirs := holder{}, holder{}
+	for i := range 3 * busyPages {
+		mine[key(i)] = tag(1)
+	}
+	rows := len(mine)
+	n := int64(100)
+	write := func() { // all slices go on changing, at one node first
+		n++
+		for k := range mine {
+			mine[k] = tag(n)
+		}
+	}
+	var rest Rest
+	found := map[metaapi.RowKey]int{}
+	rounds := 0
+	for ; rounds == 0 || !rest.Empty(); rounds++ {
+		r := NewRound(bits, parts, all, rest)
+		got := play(t, r, mine, theirs, [2]int{1, 1}, write, nil)
+		if len(got) > busyPages {
+			t.Fatalf("a round lists %d pages of busy slices", len(got))
+		}
+		for _, k := range got {
+			found[k]++
+		}
+		rest = r.Rest()
+	}
+	if rounds != 3 && rounds != 4 || len(found) != rows {
+		t.Errorf("%d of %d rows in %d rounds", len(found), rows, rounds)
+	}
+	r := NewRound(bits, parts, all, Rest{})
+	if got := play(t, r, mine, theirs, [2]int{1, 1}, nil, nil); len(got) != rows {
+		t.Errorf("%d rows of calm slices in one round, want %d", len(got), rows)
+	}
+}
+
+// A calm slice that the rest of the last round does not have is not passed over.
+func TestRoundBeginsAgain(t *testing.T) {
+	parts, all := everything()
+	mine, theirs := holder{}, holder{key(1): tag(1)}
+	var rest Rest
+	rest.Slices.Add(record.Slice(key(2).Bucket, key(2).Key))
+	rest.After = []byte{0xff}
+	if got := play(t, NewRound(bits, parts, all, rest), mine, theirs, [2]int{1, 1}, nil, nil); len(got) != 1 {
+		t.Errorf("%v", got)
+	}
+	rest.Slices = all
+	if got := play(t, NewRound(bits, parts, all, rest), mine, theirs, [2]int{1, 1}, nil, nil); len(got) != 0 {
+		t.Errorf("%v", got)
+	}
+}
+
+// A node whose pages never end does not keep a round for ever.
+func TestRoundEnds(t *testing.T) {
+	parts, all := everything()
+	mine, theirs := holder{key(1): tag(1)}, holder{}
+	r := NewRound(bits, parts, all, Rest{})
+	e := r.Start()
+	for n := 0; e.Do != End; n++ {
+		switch e.Do {
+		case Look:
+			e = r.Looked(mine.digests(&e.Digests), theirs.digests(&e.Digests))
+		case Wait:
+			e = r.Waited()
+		case List:
+			next := append(append([]byte(nil), e.Inventory.After...), 0)
+			e = r.Listed(&metaapi.InventoryReply{Done: true}, &metaapi.InventoryReply{Next: next})
+		case Mend:
+			e = r.Mended()
+		}
+		if n > maxPages+100 {
+			t.Fatal("the round does not end")
+		}
+	}
+	if left := r.Rest(); left.Empty() {
+		t.Error("nothing is left")
 	}
 }
