@@ -73,16 +73,22 @@ func newCluster(t *testing.T, size, members int) *cluster {
 	for _, id := range c.ids {
 		c.start(id)
 	}
-	client, err := blockrpc.NewClient(rpctest.Connect(t, c.nats, rpc.Options{}), c.ctl.ring, blockrpc.Options{
+	c.connect()
+	c.admin = rpctest.Connect(t, c.nats, rpc.Options{})
+	return c
+}
+
+// connect gives the cluster a client of its own.
+func (c *cluster) connect() {
+	c.t.Helper()
+	client, err := blockrpc.NewClient(rpctest.Connect(c.t, c.nats, rpc.Options{}), c.ctl.ring, blockrpc.Options{
 		Buffers: &c.ctl.buffers, WriteTimeout: 5 * time.Second, AttemptTimeout: time.Second,
 	})
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
-	t.Cleanup(client.Close)
+	c.t.Cleanup(client.Close)
 	c.Client = client
-	c.admin = rpctest.Connect(t, c.nats, rpc.Options{})
-	return c
 }
 
 // newNode makes a node that is not started.
@@ -200,6 +206,8 @@ func TestANodeThatWasDownCatchesUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	dead := c.put(doomed, blocktest.Random(500))
+	c.Close() // so that no late copy comes to the node after all
+	c.connect()
 	c.meta.kill(doomed)
 	c.start(away)
 	c.alike(1+1+20+2, c.ids...)

@@ -143,7 +143,8 @@ func (c *Comparer) compare(ctx context.Context, ring *layout.Ring, p layout.Part
 }
 
 // walk lists a leaf at node n and queues what is lacking here, except what is
-// known to be dead.
+// known to be dead: its holder gets another hint, for the first may be lost or
+// have come before a write that was late.
 func (c *Comparer) walk(ctx context.Context, leaf blockapi.Leaf, n object.NodeID) error {
 	l := blockapi.Listing{Span: leaf.Span(), Bytes: leafBytes}
 	for {
@@ -155,16 +156,24 @@ func (c *Comparer) walk(ctx context.Context, leaf blockapi.Leaf, n object.NodeID
 			return err
 		}
 		var want []index.Wanted
+		dead := make(map[blockapi.Owner]bool)
 		for _, e := range page.Entries {
 			lacking, _, err := c.Store.Lacking(e.Hash, e.Owners)
 			if err != nil {
 				return err
 			}
+			live := false
 			for _, o := range lacking {
-				if c.owners.known(o) != blockapi.Dead {
-					want = append(want, index.Wanted{Hash: e.Hash, From: n})
-					break
-				}
+				is := c.owners.known(o) == blockapi.Dead
+				dead[o], live = is, live || !is
+			}
+			if live {
+				want = append(want, index.Wanted{Hash: e.Hash, From: n})
+			}
+		}
+		for o, is := range dead {
+			if is {
+				c.Network.Release(ctx, released(o))
 			}
 		}
 		if err := c.Store.Want(ctx, want); err != nil {

@@ -12,8 +12,10 @@ import (
 const (
 	// maxVerdicts bounds the owners remembered.
 	maxVerdicts = 1 << 16
-	// How long verdicts are remembered. A dead owner stays dead.
-	aliveFor, deadFor = time.Minute, time.Hour
+	// How long verdicts are remembered. A dead owner stays dead. One that died
+	// since is taken for alive for a moment: its references may be taken over
+	// once more, and go again with the next comparison.
+	aliveFor, deadFor = 5 * time.Second, time.Hour
 	// verifyTimeout bounds one question.
 	verifyTimeout = 30 * time.Second
 )

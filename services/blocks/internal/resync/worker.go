@@ -227,13 +227,18 @@ func (w *Worker) living(ctx context.Context, owners []blockapi.Owner) (live []bl
 		case blockapi.Dead:
 			w.DeadRefs.Add(1)
 			if asked {
-				w.Network.Release(ctx, blockapi.Released{Bucket: o.Bucket, Key: o.Key, Version: o.Version, Manifest: o.Manifest})
+				w.Network.Release(ctx, released(o))
 			}
 		default:
 			err = errors.Join(errUnverified, verr)
 		}
 	}
 	return live, err
+}
+
+// released is the hint that an owner died.
+func released(o blockapi.Owner) blockapi.Released {
+	return blockapi.Released{Bucket: o.Bucket, Key: o.Key, Version: o.Version, Manifest: o.Manifest}
 }
 
 // origin is where blocks come from.
