@@ -7,11 +7,16 @@
 // Whatever differs between any two members differs between the first of them
 // and another. So the first in a partition's replica set that is there repairs.
 // Others do too where they find a slice different in two rounds in a row, and
-// in their first round after a start: they may be the one that was away.
+// in their first round after a start: they may be the one that was away. A node
+// that was away for a moment without being missed is found at the next interval.
+//
+// Rows have no order by slice, so a listing passes all rows of both nodes. It is
+// bounded: see Round. Slices that are being written to differ at every look; a
+// listing of nothing else is cut into pieces, one a round.
 //
 // Crash story: repairs are complete by themselves. How far a long listing came
 // is kept with the rows, after the rows before it were repaired; losing that
-// costs only time.
+// costs only time. A row counts as repaired when both nodes were heard of it.
 package antientropy
 
 import (

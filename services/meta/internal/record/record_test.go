@@ -10,6 +10,7 @@ import (
 
 	"hangar/services/meta/internal/record"
 	"hangar/shared/fault"
+	"hangar/shared/layout"
 	"hangar/shared/metaapi"
 	"hangar/shared/object"
 	"hangar/shared/register"
@@ -183,5 +184,63 @@ func FuzzParseRowKey(f *testing.F) {
 		if k, err := record.ParseRowKey(b); err == nil && !bytes.Equal(record.RowKey(k), b) {
 			t.Errorf("%x is the key of %+v", b, k)
 		}
+	})
+}
+
+// TestMarksRoundTrip: what a node keeps of its work reads back, and damage is
+// told.
+func TestMarksRoundTrip(t *testing.T) {
+	mark := record.RepairMark{Peer: object.NodeID{3}, After: []byte("r\x00after")}
+	mark.Slices.Add(4095)
+	if got, err := record.DecodeRepair(record.EncodeRepair(mark)); err != nil || cmp.Diff(mark, got) != "" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	c := &record.Copy{Epoch: 7, Done: []layout.Partition{1, 255}, Running: []layout.Partition{3}, After: []byte("r"), Rows: 4, Bytes: 5, Expected: 6}
+	if got, err := record.DecodeCopy(record.EncodeCopy(c)); err != nil || cmp.Diff(*c, got) != "" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	holdings := []record.Holding{{Since: 1}, {}, {Stale: true}, {Since: 1 << 40}}
+	b := record.EncodeMembers(holdings)
+	if got, err := record.DecodeMembers(b, 4); err != nil || !slices.Equal(got, holdings) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	position := record.Position{Seq: 1 << 40, Segment: 3, End: 1 << 33}
+	if got, err := record.DecodePosition(record.EncodePosition(position)); err != nil || got != position {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, n := range []int{0, 3, 5} {
+		if _, err := record.DecodeMembers(b, n); !fault.Is(err, fault.Corrupt) {
+			t.Errorf("as %d partitions: %v", n, err)
+		}
+	}
+	if _, err := record.DecodeCopy(record.EncodeCopy(&record.Copy{Done: []layout.Partition{2, 2}})); !fault.Is(err, fault.Corrupt) {
+		t.Errorf("a partition twice: %v", err)
+	}
+}
+
+// FuzzDecodeMarks: what decodes encodes to the same bytes, and the rest is
+// Corrupt.
+func FuzzDecodeMarks(f *testing.F) {
+	f.Add(record.EncodeRepair(record.RepairMark{Peer: object.NodeID{1}}))
+	f.Add(record.EncodeCopy(&record.Copy{Epoch: 1, Done: []layout.Partition{1, 2}, After: []byte("r")}))
+	f.Add(record.EncodeMembers([]record.Holding{{Since: 1}, {Stale: true}}))
+	f.Add(record.EncodePosition(record.Position{Seq: 1, End: 2}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		same := func(what string, again []byte, err error) {
+			switch {
+			case err != nil && !fault.Is(err, fault.Corrupt):
+				t.Errorf("%s: %v", what, err)
+			case err == nil && !bytes.Equal(again, b):
+				t.Errorf("%s: %x encodes as %x", what, b, again)
+			}
+		}
+		m, err := record.DecodeRepair(b)
+		same("repair", record.EncodeRepair(m), err)
+		c, err := record.DecodeCopy(b)
+		same("copy", record.EncodeCopy(&c), err)
+		h, err := record.DecodeMembers(b, len(b)/8)
+		same("members", record.EncodeMembers(h), err)
+		p, err := record.DecodePosition(b)
+		same("position", record.EncodePosition(p), err)
 	})
 }

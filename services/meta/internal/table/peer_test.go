@@ -8,8 +8,13 @@ import (
 	"hangar/shared/fault"
 	"hangar/shared/layout"
 	"hangar/shared/metaapi"
+	"hangar/shared/metaapi/metatest"
 	"hangar/shared/register"
 )
+
+func TestPeer(t *testing.T) {
+	metatest.RunPeer(t, func(t *testing.T) metatest.PeerReplica { return fresh(t) })
+}
 
 // TestPeerEpochs: nothing is told or forgotten in an epoch that is not the
 // node's, and none is adopted by being asked.
