@@ -9,11 +9,11 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"hangar/shared/blockapi"
 	"hangar/shared/fault"
+	"hangar/shared/freespace"
 )
 
 // Options of a Log. Zero values mean the defaults.
@@ -41,7 +41,8 @@ type Options struct {
 
 	// OpenFile opens or creates a file; the operating system's by default.
 	OpenFile func(path string, create bool) (File, error)
-	// FreeBytes is the free space of the directory's file system.
+	// FreeBytes is the free space of the directory's file system; by default the
+	// operating system is asked, though not for every record (package freespace).
 	FreeBytes func(dir string) (int64, error)
 }
 
@@ -61,24 +62,14 @@ func (o Options) withDefaults() Options {
 	if o.OpenFile == nil {
 		o.OpenFile = func(path string, create bool) (File, error) { return openOS(path, create, o.KeepCached) }
 	}
-	if o.FreeBytes == nil {
-		o.FreeBytes = freeBytes
-	}
 	return o
-}
-
-func freeBytes(dir string) (int64, error) {
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(dir, &st); err != nil {
-		return 0, err
-	}
-	return int64(st.Bavail) * st.Bsize, nil //nolint:unconvert // differs by platform
 }
 
 // Log is the segments of one directory. Safe for concurrent use.
 type Log struct {
-	dir  string
-	opts Options
+	dir   string
+	opts  Options
+	space *freespace.Gauge
 
 	// appending is held while a record is written; it guards active and next.
 	appending sync.Mutex
@@ -95,7 +86,10 @@ type Log struct {
 // Damage anywhere else is reported to Options.Log and found again by reads.
 // Errors: Denied, Invalid (a newer format), StorageFull, Internal.
 func Open(dir string, opts Options, durable map[ID]int64) (*Log, error) {
-	l := &Log{dir: dir, opts: opts.withDefaults(), next: 1, files: make(map[ID]*file)}
+	l := &Log{
+		dir: dir, opts: opts.withDefaults(), space: freespace.New(dir, opts.FreeBytes),
+		next: 1, files: make(map[ID]*file),
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fault.Wrap(fault.Denied, err, "create %s", dir)
 	}
@@ -259,7 +253,7 @@ func (l *Log) Settle(loc Location) {
 func (l *Log) Writable() error { return l.room(l.opts.ReserveBytes) }
 
 func (l *Log) room(want int64) error {
-	free, err := l.opts.FreeBytes(l.dir)
+	free, err := l.space.Free(want)
 	if err != nil {
 		return fault.Wrap(fault.StorageFull, err, "free space of %s", l.dir)
 	}

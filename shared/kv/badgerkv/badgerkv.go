@@ -22,6 +22,7 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 
 	"hangar/shared/fault"
+	"hangar/shared/freespace"
 	"hangar/shared/kv"
 )
 
@@ -42,7 +43,8 @@ type Options struct {
 	// 256 MiB.
 	ReserveBytes int64
 	// FreeBytes is the free space of the directory's file system; by default the
-	// operating system is asked.
+	// operating system is asked, though not for every commit (package
+	// freespace).
 	FreeBytes func(dir string) (int64, error)
 	// Log takes Badger's warnings and errors. Nil means none.
 	Log *slog.Logger
@@ -58,9 +60,6 @@ func (o Options) withDefaults() Options {
 	if o.ReserveBytes == 0 {
 		o.ReserveBytes = 256 << 20
 	}
-	if o.FreeBytes == nil {
-		o.FreeBytes = freeBytes
-	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -72,19 +71,12 @@ func (o Options) withDefaults() Options {
 // is begun. A store that stopped at its reserve can always be opened again.
 func (o Options) openBytes() int64 { return min(4*o.MemTableBytes, o.ReserveBytes) }
 
-func freeBytes(dir string) (int64, error) {
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(dir, &st); err != nil {
-		return 0, err
-	}
-	return int64(st.Bavail) * st.Bsize, nil //nolint:unconvert // differs by platform
-}
-
 // Store is a kv.Store in a directory that it holds locked until Close.
 type Store struct {
-	db  *badger.DB
-	dir string
-	opt Options
+	db    *badger.DB
+	dir   string
+	opt   Options
+	space *freespace.Gauge
 	// failed is the first error of a commit whose outcome is unknown. After a
 	// failed sync the kernel may have dropped the pages, so nothing more is
 	// written before the store is opened again.
@@ -103,7 +95,8 @@ func Open(dir string, opt Options) (*Store, error) {
 	if err := writable(dir); err != nil {
 		return nil, err
 	}
-	free, err := opt.FreeBytes(dir)
+	space := freespace.New(dir, opt.FreeBytes)
+	free, err := space.Free(opt.openBytes())
 	if err != nil {
 		return nil, fault.Wrap(fault.StorageFull, err, "cannot tell the free space of %s", dir)
 	}
@@ -136,7 +129,7 @@ func Open(dir string, opt Options) (*Store, error) {
 	if err != nil {
 		return nil, openError(dir, err)
 	}
-	return &Store{db: db, dir: dir, opt: opt}, nil
+	return &Store{db: db, dir: dir, opt: opt, space: space}, nil
 }
 
 // writable makes dir and proves that files can be created in it.
@@ -233,7 +226,7 @@ func (s *Store) room(reserve int64) error {
 	if err := s.failed.Load(); err != nil {
 		return fault.Wrap(fault.StorageFull, *err, "%s takes no writes since a commit failed", s.dir)
 	}
-	free, err := s.opt.FreeBytes(s.dir)
+	free, err := s.space.Free(reserve)
 	if err != nil {
 		return fault.Wrap(fault.StorageFull, err, "cannot tell the free space of %s", s.dir)
 	}
