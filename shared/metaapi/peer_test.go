@@ -98,7 +98,7 @@ func TestInventoryReplyIsChecked(t *testing.T) {
 		"twice":          {InventoryReply{Rows: []InventoryRow{row("b"), row("b")}, Next: next}, false},
 		"of another":     {InventoryReply{Rows: []InventoryRow{elsewhere}, Next: next}, false},
 		"not on":         {InventoryReply{Next: []byte("b")}, false},
-		"a long positon": {InventoryReply{Next: append([]byte("c"), make([]byte, maxPosition)...)}, false},
+		"a long position": {InventoryReply{Next: append([]byte("c"), make([]byte, maxPosition)...)}, false},
 	} {
 		if err := q.checkReply(&test.reply); (err == nil) != test.ok {
 			t.Errorf("%s: %v", name, err)
