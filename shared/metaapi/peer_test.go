@@ -91,13 +91,13 @@ func TestInventoryReplyIsChecked(t *testing.T) {
 		reply InventoryReply
 		ok    bool
 	}{
-		"a page":         {InventoryReply{Rows: []InventoryRow{row("a"), row("b")}, Next: next}, true},
-		"nothing":        {InventoryReply{Done: true}, true},
-		"too many rows":  {InventoryReply{Rows: []InventoryRow{row("a"), row("b"), row("c")}, Next: next}, false},
-		"out of order":   {InventoryReply{Rows: []InventoryRow{row("b"), row("a")}, Next: next}, false},
-		"twice":          {InventoryReply{Rows: []InventoryRow{row("b"), row("b")}, Next: next}, false},
-		"of another":     {InventoryReply{Rows: []InventoryRow{elsewhere}, Next: next}, false},
-		"not on":         {InventoryReply{Next: []byte("b")}, false},
+		"a page":          {InventoryReply{Rows: []InventoryRow{row("a"), row("b")}, Next: next}, true},
+		"nothing":         {InventoryReply{Done: true}, true},
+		"too many rows":   {InventoryReply{Rows: []InventoryRow{row("a"), row("b"), row("c")}, Next: next}, false},
+		"out of order":    {InventoryReply{Rows: []InventoryRow{row("b"), row("a")}, Next: next}, false},
+		"twice":           {InventoryReply{Rows: []InventoryRow{row("b"), row("b")}, Next: next}, false},
+		"of another":      {InventoryReply{Rows: []InventoryRow{elsewhere}, Next: next}, false},
+		"not on":          {InventoryReply{Next: []byte("b")}, false},
 		"a long position": {InventoryReply{Next: append([]byte("c"), make([]byte, maxPosition)...)}, false},
 	} {
 		if err := q.checkReply(&test.reply); (err == nil) != test.ok {

@@ -40,12 +40,13 @@ type Disk struct {
 	left   int        // steps until the power fails; negative: it does not
 	dead   bool
 	synced map[string]int64  // segment file → how far it is durable
+	cut    map[string][]byte // segment file → what it was before a cut that is not synced
 	logs   map[string][]byte // Badger's write-ahead logs as they were last synced
 }
 
 // New returns the disk of dir.
 func New(dir string) *Disk {
-	return &Disk{dir: dir, left: -1, synced: make(map[string]int64), logs: make(map[string][]byte)}
+	return &Disk{dir: dir, left: -1, synced: make(map[string]int64), cut: make(map[string][]byte), logs: make(map[string][]byte)}
 }
 
 // FailAfter has the power fail after so many steps: each operation on a file or
@@ -123,8 +124,22 @@ func (f file) WriteAt(p []byte, off int64) (n int, err error) {
 	})
 }
 
+// Truncate remembers what it cuts off, which may come back while that is not
+// synced.
 func (f file) Truncate(size int64) error {
-	return f.disk.do(func() error { return f.File.Truncate(size) })
+	return f.disk.do(func() error {
+		whole, err := os.ReadFile(f.Name())
+		if err != nil {
+			return err
+		}
+		f.disk.mu.Lock()
+		defer f.disk.mu.Unlock()
+		if f.disk.cut[f.Name()] == nil {
+			f.disk.cut[f.Name()] = whole
+		}
+		f.disk.synced[f.Name()] = min(f.disk.synced[f.Name()], size)
+		return f.File.Truncate(size)
+	})
 }
 
 func (f file) Sync() error {
@@ -133,6 +148,7 @@ func (f file) Sync() error {
 		if err == nil {
 			f.disk.mu.Lock()
 			f.disk.synced[f.Name()] = info.Size()
+			delete(f.disk.cut, f.Name())
 			f.disk.mu.Unlock()
 		}
 		return err
@@ -204,7 +220,11 @@ func (d *Disk) loseLog(to string, r *rand.Rand) error {
 		return err
 	}
 	for name, b := range files {
-		end := d.synced[filepath.Join(d.dir, LogDir, name)]
+		path := filepath.Join(d.dir, LogDir, name)
+		if cut := d.cut[path]; len(cut) > len(b) && r.IntN(2) == 0 {
+			b = append(b, cut[len(b):]...)
+		}
+		end := d.synced[path]
 		tail := b[end:]
 		switch r.IntN(4) {
 		case 0: // it is whole
