@@ -47,7 +47,7 @@ faults: build ## the short form of consistency and durability under faults
 
 consistency: build ## the long form; HANGAR_SEED=… and HANGAR_LENGTH=… repeat a run
 	$(SAY) "Consistency under faults (long form)"
-	@cd tests && HANGAR_LONG=1 $(GO) test -timeout 2h -count=1 -v -run 'TestFaults|TestRegressions|TestLeftBehind' ./consistency | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
+	@cd tests && HANGAR_LONG=1 $(GO) test -timeout 2h -count=1 -v -run 'TestFaults|TestRegressions|TestLeftBehind|TestFence$$' ./consistency | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
 
 durability: build ## ten thousand objects outlive nodes, zones and disks
 	$(SAY) "Durability (long form)"
@@ -60,7 +60,7 @@ consistency-bites: ## binaries with one rule of the protocol switched off lose a
 	@CGO_ENABLED=0 $(GO) build -trimpath -tags mutations -ldflags '$(LDFLAGS)' -o $(MUTANTS)/ \
 		./services/standalone/cmd/hangar ./services/gateway/cmd/gateway ./services/meta/cmd/meta \
 		./services/blocks/cmd/blocks ./services/admin/cmd/admin
-	@cd tests && HANGAR_MUTANTS=$(MUTANTS) $(GO) test -timeout 1h -count=1 -v -run TestBites ./consistency | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
+	@cd tests && HANGAR_MUTANTS=$(MUTANTS) $(GO) test -timeout 1h -count=1 -v -run 'TestBites|TestFenceBites' ./consistency | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
 
 race: ## unit tests with the race detector
 	$(SAY) "Unit tests with the race detector"

@@ -67,8 +67,8 @@ func orphanedWrites(seed uint64) plan.Plan {
 }
 
 // TestBites: without a rule of the protocol the checker objects. The epoch
-// fence is not among the rules: see docs/known-gaps.md. It needs
-// binaries of their own: see `make consistency-bites`.
+// fence takes a scenario of its own: see TestFenceBites. It needs binaries of
+// their own: see `make consistency-bites`.
 func TestBites(t *testing.T) {
 	mutants := os.Getenv("HANGAR_MUTANTS")
 	if mutants == "" {
