@@ -87,7 +87,8 @@ func fence(t *testing.T, bin string, env []string) (lost int) {
 	r.must(c.Signal("gateway-2", syscall.SIGSTOP))
 	r.must(c.Layouts().Apply(ctx, roles))
 	r.awaitCopied(copied)
-	for _, name := range []string{"meta-4", "meta-5"} {
+	// The driver goes first: it would have others begin the copying anew.
+	for _, name := range []string{"admin-1", "meta-4", "meta-5"} {
 		r.must(c.Kill(name))
 	}
 	acked := make(chan []int)
@@ -100,7 +101,9 @@ func fence(t *testing.T, bin string, env []string) (lost int) {
 	r.must(c.Kill("meta-1"))
 	for _, name := range []string{"meta-4", "meta-5"} {
 		r.must(c.Start(name))
+		r.must(c.AwaitHealthy(ctx, name))
 	}
+	r.must(c.Start("admin-1"))
 	r.must(c.Layouts().AwaitStable(ctx))
 	for _, i := range written {
 		if err := awake.ReadBack(ctx, early(i, 2)); err != nil {
