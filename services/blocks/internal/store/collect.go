@@ -12,6 +12,7 @@ import (
 	"hangar/services/blocks/internal/index"
 	"hangar/shared/blockapi"
 	"hangar/shared/kv"
+	"hangar/shared/lifecycle"
 )
 
 const (
@@ -293,7 +294,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 			return err
 		}
 		if len(owners.old) > 0 {
-			if err := rest(ctx, sweepRest); err != nil {
+			if err := lifecycle.Sleep(ctx, sweepRest); err != nil {
 				return err
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"hangar/shared/blockapi"
 	"hangar/shared/fault"
 	"hangar/shared/kv"
+	"hangar/shared/lifecycle"
 	"hangar/shared/object"
 	"hangar/shared/segment"
 )
@@ -176,16 +177,5 @@ func (m *mover) flush() error {
 		return err
 	}
 	s.counters.BytesMoved.Add(m.bytes)
-	return rest(m.ctx, time.Since(m.began))
-}
-
-func rest(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return lifecycle.Sleep(m.ctx, time.Since(m.began))
 }

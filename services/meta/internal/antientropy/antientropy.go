@@ -31,6 +31,7 @@ import (
 	"hangar/services/meta/internal/record"
 	"hangar/shared/fault"
 	"hangar/shared/layout"
+	"hangar/shared/lifecycle"
 	"hangar/shared/metaapi"
 	"hangar/shared/object"
 )
@@ -262,7 +263,7 @@ func (w *Worker) play(ctx context.Context, epoch uint64, n object.NodeID, r *Rou
 		case Look:
 			e, err = w.look(ctx, epoch, n, r, e.Digests)
 		case Wait:
-			if err = sleep(ctx, lookPause/2+rand.N(lookPause)); err == nil {
+			if err = lifecycle.Sleep(ctx, lookPause/2+rand.N(lookPause)); err == nil {
 				e = r.Waited()
 			}
 		case List:
@@ -279,7 +280,7 @@ func (w *Worker) play(ctx context.Context, epoch uint64, n object.NodeID, r *Rou
 			err = w.keep(ctx, n, r)
 		}
 		if err == nil && (did == Look || did == List) {
-			err = sleep(ctx, time.Since(began))
+			err = lifecycle.Sleep(ctx, time.Since(began))
 		}
 		if err != nil {
 			return err
@@ -297,7 +298,7 @@ func (w *Worker) play(ctx context.Context, epoch uint64, n object.NodeID, r *Rou
 // idle returns once the node has nothing better to do.
 func (w *Worker) idle(ctx context.Context) error {
 	for w.Busy() {
-		if err := sleep(ctx, busyPause); err != nil {
+		if err := lifecycle.Sleep(ctx, busyPause); err != nil {
 			return err
 		}
 	}
@@ -423,17 +424,6 @@ func (w *Worker) keep(ctx context.Context, n object.NodeID, r *Round) error {
 	}
 	w.marked = !m.Peer.IsZero()
 	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // sharedWith lists, for each other node, the partitions it holds with self.

@@ -10,6 +10,7 @@ import (
 	"hangar/services/meta/internal/record"
 	"hangar/shared/fault"
 	"hangar/shared/kv"
+	"hangar/shared/lifecycle"
 	"hangar/shared/segment"
 )
 
@@ -200,7 +201,7 @@ func (m *mover) flush() error {
 		return err
 	}
 	l.counters.BytesMoved.Add(moved)
-	return rest(m.ctx, took)
+	return lifecycle.Sleep(m.ctx, took)
 }
 
 // point makes a row point to the copy of its body, unless it has changed.
@@ -217,15 +218,4 @@ func (l *Log) point(tx *kv.Tx, mv move) error {
 	moved.Place = mv.to
 	tx.Set(mv.row, record.Encode(&moved))
 	return l.Account(tx, row, &moved)
-}
-
-func rest(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"hangar/services/meta/internal/table"
 	"hangar/shared/layout"
+	"hangar/shared/lifecycle"
 	"hangar/shared/metaapi"
 )
 
@@ -64,12 +65,8 @@ func (m *Members) drop(ctx context.Context, stale []layout.Partition) error {
 			break
 		}
 		at = next
-		rest := time.NewTimer(time.Since(began))
-		select {
-		case <-rest.C:
-		case <-ctx.Done():
-			rest.Stop()
-			return ctx.Err()
+		if err := lifecycle.Sleep(ctx, time.Since(began)); err != nil {
+			return err
 		}
 	}
 	m.mu.Lock()
