@@ -134,19 +134,30 @@ func getClusterLayoutHistory(c call) (any, error) {
 	return out, nil
 }
 
-func clusterLayoutSkipDeadNodes(c call) (any, error) {
-	// Garage's allowMissingData is taken and changes nothing: a change that
-	// would leave a partition without a majority can only be aborted.
+// layoutVersion reads the version that a change of the layout must name, so that
+// nobody decides on a layout other than the one looked at. missing says what to
+// give.
+func layoutVersion(c call, missing string) (uint64, error) {
 	in, err := body[struct {
 		Version *uint64 `json:"version"`
 	}](c)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	if in.Version == nil {
-		return nil, invalid("give the version that is under way")
+		return 0, invalid(missing)
 	}
-	skipped, receipt, err := c.s.ops.SkipDead(c.ctx, *in.Version)
+	return *in.Version, nil
+}
+
+func clusterLayoutSkipDeadNodes(c call) (any, error) {
+	// Garage's allowMissingData is taken and changes nothing: a change that
+	// would leave a partition without a majority can only be aborted.
+	version, err := layoutVersion(c, "give the version that is under way")
+	if err != nil {
+		return nil, err
+	}
+	skipped, receipt, err := c.s.ops.SkipDead(c.ctx, version)
 	if err != nil {
 		return nil, err
 	}
@@ -155,16 +166,11 @@ func clusterLayoutSkipDeadNodes(c call) (any, error) {
 }
 
 func abortClusterLayoutChange(c call) (any, error) {
-	in, err := body[struct {
-		Version *uint64 `json:"version"`
-	}](c)
+	version, err := layoutVersion(c, "give the version that is under way")
 	if err != nil {
 		return nil, err
 	}
-	if in.Version == nil {
-		return nil, invalid("give the version that is under way")
-	}
-	receipt, err := c.s.ops.Abort(c.ctx, *in.Version)
+	receipt, err := c.s.ops.Abort(c.ctx, version)
 	if err != nil {
 		return nil, err
 	}

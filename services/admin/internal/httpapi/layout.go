@@ -196,16 +196,11 @@ func previewClusterLayoutChanges(c call) (any, error) {
 }
 
 func applyClusterLayout(c call) (any, error) {
-	in, err := body[struct {
-		Version *uint64 `json:"version"`
-	}](c)
+	version, err := layoutVersion(c, "give the version that applying leads to: the current one plus one")
 	if err != nil {
 		return nil, err
 	}
-	if in.Version == nil {
-		return nil, invalid("give the version that applying leads to: the current one plus one")
-	}
-	p, receipt, err := c.s.ops.Apply(c.ctx, *in.Version)
+	p, receipt, err := c.s.ops.Apply(c.ctx, version)
 	if err != nil {
 		return nil, err
 	}
