@@ -120,14 +120,15 @@ func (s *Service) Run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.rows, err)
 		}
-		copier, err := s.copier(store, writer)
+		client := s.client()
+		copier, err := s.copier(store, writer, client)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.rows, err)
 		}
 		g.Go("committer", writer.Run)
 		g.Defer("rows", func(context.Context) error { rows.Close(); return nil })
 		old := s.collector(rows, members)
-		repair := s.repair(rows, members, writer)
+		repair := s.repair(rows, members, writer, client)
 		g.Go("bodies", large.Run)
 		g.Go("members", members.Run)
 		g.Go("copier", copier.Run)

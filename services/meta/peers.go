@@ -11,8 +11,6 @@ import (
 	"hangar/shared/kv"
 	"hangar/shared/metaapi"
 	"hangar/shared/object"
-	"hangar/shared/process"
-	"hangar/shared/register"
 	"hangar/shared/rpc"
 )
 
@@ -61,9 +59,7 @@ func (s *Service) collector(rows *table.Table, members *membership.Members) *col
 }
 
 // repair makes the worker that compares rows with other nodes.
-func (s *Service) repair(rows *table.Table, members *membership.Members, writer *kv.Committer) *antientropy.Worker {
-	clock := register.NewClock(register.NewNode(), s.deps.Now)
-	client := metaapi.NewClient(s.deps.Caller, process.Rings{Mirror: s.deps.Control}, clock, metaapi.Options{Near: s.isSelf})
+func (s *Service) repair(rows *table.Table, members *membership.Members, writer *kv.Committer, client *metaapi.Client) *antientropy.Worker {
 	return &antientropy.Worker{
 		Self: s.node, Local: local{members, rows}, Ring: s.ring, Changed: s.deps.Control.Changed,
 		Remote:   func(n object.NodeID) antientropy.Remote { return s.remote(n) },

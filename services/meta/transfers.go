@@ -2,7 +2,6 @@ package meta
 
 import (
 	"context"
-	"time"
 
 	"hangar/services/meta/internal/membership"
 	"hangar/services/meta/internal/transfer"
@@ -42,17 +41,17 @@ func (s *Service) serveTransfers(g *lifecycle.Group, members *membership.Members
 // copier makes the worker that copies rows to the new members of partitions. It
 // is a coordinator like any other: rows of its own node are asked for over the
 // same way as those of others.
-func (s *Service) copier(store kv.Store, writer *kv.Committer) (*transfer.Worker, error) {
-	now := s.deps.Now
-	if now == nil {
-		now = time.Now
-	}
-	clock := register.NewClock(register.NewNode(), now)
-	client := metaapi.NewClient(s.deps.Caller, process.Rings{Mirror: s.deps.Control}, clock, metaapi.Options{Near: s.isSelf})
+func (s *Service) copier(store kv.Store, writer *kv.Committer, client *metaapi.Client) (*transfer.Worker, error) {
 	return transfer.New(transfer.Options{
 		Self: s.node, Store: store, Writer: writer, Ring: s.ring,
 		Caller: s.deps.Caller, Recommit: client.Recommit, Log: s.log,
 	})
+}
+
+// client makes the coordinator that the node's own workers share.
+func (s *Service) client() *metaapi.Client {
+	clock := register.NewClock(register.NewNode(), s.deps.Now)
+	return metaapi.NewClient(s.deps.Caller, process.Rings{Mirror: s.deps.Control}, clock, metaapi.Options{Near: s.isSelf})
 }
 
 func (s *Service) isSelf(n object.NodeID) bool { return n == s.node }
