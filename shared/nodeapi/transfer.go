@@ -68,16 +68,7 @@ type Adopted struct {
 
 // ServeTransfers offers t as node self of a service.
 func ServeTransfers(srv rpc.Server, service string, self object.NodeID, t Transferer) (stop func(), err error) {
-	stopTransfer, err := srv.Handle(rpc.NodeSubject(service, opTransfer, self), handler(t.Transfer))
-	if err != nil {
-		return nil, err
-	}
-	stopAdopt, err := srv.Handle(rpc.NodeSubject(service, opAdopt, self), handler(t.Adopt))
-	if err != nil {
-		stopTransfer()
-		return nil, err
-	}
-	return func() { stopTransfer(); stopAdopt() }, nil
+	return serve(srv, service, self, offer{opTransfer, handler(t.Transfer)}, offer{opAdopt, handler(t.Adopt)})
 }
 
 // handler answers a request whose head is JSON with JSON.

@@ -122,6 +122,26 @@ type Hash [32]byte
 
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 
+// ParseHash reads the hex form printed by String.
+func ParseHash(s string) (h Hash, err error) {
+	if len(s) != 2*len(h) {
+		return h, fmt.Errorf("block hash %q: want %d hex digits", s, 2*len(h))
+	}
+	if _, err = hex.Decode(h[:], []byte(s)); err != nil {
+		return Hash{}, fmt.Errorf("block hash %q: %w", s, err)
+	}
+	return h, nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (h *Hash) UnmarshalText(t []byte) (err error) {
+	*h, err = ParseHash(string(t))
+	return err
+}
+
 // ValidKey reports whether key may name an object: 1 to MaxKeyBytes bytes of
 // valid UTF-8.
 func ValidKey(key string) bool {
