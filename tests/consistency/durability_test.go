@@ -54,24 +54,34 @@ func TestDurability(t *testing.T) {
 		away("")
 	}
 	n := nemesis.Nemesis{Cluster: c, Now: func() time.Duration { return 0 }, Say: t.Logf}
-	rng := rand.New(rand.NewPCG(s, 7))
+	// In the long form every node in turn, else one of each service.
+	chosen := rand.New(rand.NewPCG(s, 7)).IntN(zones)
 	for _, service := range []string{fleet.Meta, fleet.Blocks} {
-		zone := rng.IntN(zones) // others would be left with two copies in one zone
-		if err := n.Grow(ctx, service, zoneName(zone)); err != nil {
-			t.Fatal(err)
+		for zone := range zones {
+			if !long() && zone != chosen {
+				continue
+			}
+			// One more in its zone: others would be left with two copies in one.
+			if err := n.Grow(ctx, service, zoneName(zone)); err != nil {
+				t.Fatal(err)
+			}
+			gone := fmt.Sprintf("%s-%d", service, zone+1)
+			if err := n.Shrink(ctx, gone); err != nil {
+				t.Fatal(err)
+			}
+			read(gone+" removed", "")
 		}
-		gone := fmt.Sprintf("%s-%d", service, zone+1)
-		if err := n.Shrink(ctx, gone); err != nil {
-			t.Fatal(err)
-		}
-		read(gone+" removed", "")
 	}
 	for _, service := range []string{fleet.Meta, fleet.Blocks} {
-		lost, err := n.Wipe(ctx, service, rng.IntN(3))
-		if err != nil {
-			t.Fatal(err)
+		for i, lost := range n.Named(service) {
+			if !long() && i != chosen {
+				continue
+			}
+			if err := n.Wipe(ctx, service, lost); err != nil {
+				t.Fatal(err)
+			}
+			read(lost+" wiped and replaced", "")
 		}
-		read(lost+" wiped and replaced", "")
 	}
 	away("after all that, ")
 }

@@ -30,7 +30,7 @@ func (n *Nemesis) relayout(ctx context.Context, f plan.Fault) (bool, error) {
 	if n.stuck {
 		return false, nil
 	}
-	nodes := n.named(f.Service)
+	nodes := n.Named(f.Service)
 	kind := f.Kind
 	if kind == plan.RemoveNode && len(nodes) <= fullService {
 		kind = plan.AddNode
@@ -54,7 +54,7 @@ func (n *Nemesis) relayout(ctx context.Context, f plan.Fault) (bool, error) {
 	case plan.MoveZone:
 		err = n.moveZone(ctx, f, names[0])
 	case plan.Replace:
-		err = n.replace(ctx, f.Service, names[0])
+		err = n.Wipe(ctx, f.Service, names[0])
 	}
 	if err == nil {
 		n.stuck = false
@@ -152,14 +152,8 @@ func (n *Nemesis) moveZone(ctx context.Context, f plan.Fault, name string) error
 	return n.apply(ctx, fleet.Role{ID: id, Zone: somewhere(n.Cluster.Members(), f.Which[0]+1), Capacity: fleet.Capacity})
 }
 
-// Wipe replaces one node of a service, and says which.
-func (n *Nemesis) Wipe(ctx context.Context, service string, which int) (string, error) {
-	name := pick(n.named(service), []int{which})[0]
-	return name, n.replace(ctx, service, name)
-}
-
-// replace wipes a node's disk and lets a new node take its place.
-func (n *Nemesis) replace(ctx context.Context, service, name string) error {
+// Wipe wipes the disk of a node and lets a new node take its place.
+func (n *Nemesis) Wipe(ctx context.Context, service, name string) error {
 	old, err := n.id(name)
 	if err != nil {
 		return err
@@ -185,7 +179,7 @@ const deafness = 18 * time.Second
 func (n *Nemesis) LeaveBehind(ctx context.Context, gateway string) error {
 	ctx, cancel := context.WithTimeout(ctx, transition)
 	defer cancel()
-	old := n.named(fleet.Meta)
+	old := n.Named(fleet.Meta)
 	if len(old) != fullService {
 		return fmt.Errorf("this needs %d metadata nodes, there are %d", fullService, len(old))
 	}

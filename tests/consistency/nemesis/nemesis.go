@@ -181,7 +181,7 @@ func each(names []string, do func(string) error) error {
 
 // take chooses the processes that a fault hits among those no other has hold of.
 func (n *Nemesis) take(f plan.Fault) (names []string, release func()) {
-	can := n.named(f.Service)
+	can := n.Named(f.Service)
 	if f.Kind == plan.FillDisk {
 		can = n.Cluster.Small()
 	}
@@ -224,8 +224,8 @@ func (n *Nemesis) hold(want []string) (names []string, release func()) {
 	}
 }
 
-// named returns the processes of a service.
-func (n *Nemesis) named(service string) (names []string) {
+// Named returns the processes of a service.
+func (n *Nemesis) Named(service string) (names []string) {
 	for _, m := range n.Cluster.Members() {
 		if m.Service == service {
 			names = append(names, m.Name)
@@ -274,7 +274,7 @@ func (n *Nemesis) cut(ctx context.Context, f plan.Fault) (bool, error) {
 		split(func(m fleet.Member) bool { return m.Zone == zone })
 	case plan.SplitGateways:
 		// Each gateway with its zone, and the zones without a gateway to the first.
-		gateways := n.named(fleet.Gateway)
+		gateways := n.Named(fleet.Gateway)
 		var zone string
 		for _, m := range all {
 			if m.Name == gateways[f.Which[0]%len(gateways)] {
@@ -283,7 +283,7 @@ func (n *Nemesis) cut(ctx context.Context, f plan.Fault) (bool, error) {
 		}
 		split(func(m fleet.Member) bool { return m.Zone == zone && m.Service != fleet.NATS })
 	default:
-		name := pick(n.named(f.Service), f.Which)[0]
+		name := pick(n.Named(f.Service), f.Which)[0]
 		split(func(m fleet.Member) bool { return m.Name == name })
 	}
 	n.Say("%s: %v", f, one)
