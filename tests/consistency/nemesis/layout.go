@@ -14,8 +14,8 @@ const (
 	// fullService is how many nodes a service has at least, so that each copy
 	// has its place.
 	fullService = 3
-	// transition is how long a change of the layout may take, other faults
-	// included.
+	// transition is how long a change of the layout is waited for while other
+	// faults go on. It may take longer: it must end once they are healed.
 	transition = 3 * time.Minute
 )
 
@@ -56,9 +56,13 @@ func (n *Nemesis) relayout(ctx context.Context, f plan.Fault) (bool, error) {
 	case plan.Replace:
 		err = n.Wipe(ctx, f.Service, names[0])
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		n.stuck = false
 		n.Say("%s: done after %v", f.Kind, time.Since(begin).Round(time.Millisecond))
+	case errors.Is(err, fleet.ErrChanging):
+		n.Say("%s: %v", f.Kind, err)
+		return true, nil // Heal sees whether it comes to its end
 	}
 	return true, err
 }

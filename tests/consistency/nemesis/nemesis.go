@@ -75,7 +75,7 @@ type Nemesis struct {
 }
 
 // recovery is how long a cluster may take to serve again after the last fault.
-const recovery = 60 * time.Second
+const recovery = 90 * time.Second
 
 // Run carries out the plan from now on, heals everything, and returns once the
 // cluster is well again: an error if it is not, or if a fault could not be made.
@@ -234,7 +234,8 @@ func (n *Nemesis) Named(service string) (names []string) {
 	return names
 }
 
-// Heal ends every fault and waits until all processes serve.
+// Heal ends every fault and waits until all processes serve and no change of the
+// layout is under way.
 func (n *Nemesis) Heal(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, recovery)
 	defer cancel()
@@ -250,6 +251,9 @@ func (n *Nemesis) Heal(ctx context.Context) error {
 		if err := n.Cluster.AwaitHealthy(ctx, m.Name); err != nil {
 			errs = append(errs, fmt.Errorf("%v after the last fault: %w", recovery, err))
 		}
+	}
+	if err := n.Cluster.Layouts().AwaitStable(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("%v after the last fault: %w", recovery, err))
 	}
 	return errors.Join(errs...)
 }

@@ -110,21 +110,25 @@ func (a Layouts) Apply(ctx context.Context, roles []Role) error {
 }
 
 // AwaitStable returns once no change is under way, or what is missing when ctx
-// ends.
+// ends: ErrChanging if that is all.
 func (a Layouts) AwaitStable(ctx context.Context) error {
+	var last Layout
 	for {
 		l, err := a.Get(ctx)
 		if err == nil && !l.Changing() {
 			return nil
 		}
+		if err == nil {
+			last = l
+		}
 		if !wait(ctx) {
-			if err == nil {
-				err = fmt.Errorf("the layout still changes: %s", l.Change)
-			}
-			return err
+			return errors.Join(fmt.Errorf("%w: %s", ErrChanging, last.Change), err)
 		}
 	}
 }
+
+// ErrChanging says that a change of the layout has not ended in time.
+var ErrChanging = errors.New("the layout still changes")
 
 // wait pauses between two looks at another process, and reports whether ctx
 // goes on.
