@@ -278,10 +278,11 @@ func (s *Store) Sweep(ctx context.Context) error {
 		if err := s.gc.saveSweep(ctx, next, begun); err != nil {
 			return err
 		}
-		s.workers.sweep.Progress("%s", Share(next[:]))
 		if after = next; after == (index.OwnerID{}) {
+			s.workers.sweep.Progress("100 %%")
 			return nil
 		}
+		s.workers.sweep.Progress("%s", Share(after[:]))
 		if n > 0 {
 			if err := s.workers.sweep.Rest(ctx, time.Since(began)); err != nil {
 				return err
@@ -316,14 +317,11 @@ func (s *Store) SweepAfter(ctx context.Context, after index.OwnerID) (last index
 }
 
 // Share says for people how far a walk in the order of evenly spread keys has
-// come that stands at key: all zeros are the end.
+// come that stands at key.
 func Share(key []byte) string {
 	var at [2]byte
 	copy(at[:], key)
-	if n := binary.BigEndian.Uint16(at[:]); n > 0 {
-		return fmt.Sprintf("%.1f %%", float64(n)/(1<<16)*100)
-	}
-	return "100 %"
+	return fmt.Sprintf("%.1f %%", float64(binary.BigEndian.Uint16(at[:]))/(1<<16)*100)
 }
 
 // page is a stretch of owners, and those of them that are old enough.
