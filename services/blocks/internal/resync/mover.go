@@ -138,8 +138,10 @@ func (m *Mover) run(ctx context.Context) error {
 		case <-t.C:
 		}
 		t.Stop()
-		if err != nil && lifecycle.Sleep(ctx, minMoveRetry/10) != nil { // orders that repeat must not make it spin
-			return nil
+		if err != nil { // orders that repeat must not make it spin
+			if err := lifecycle.Sleep(ctx, minMoveRetry/10); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
