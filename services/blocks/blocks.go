@@ -25,6 +25,7 @@ import (
 	"hangar/shared/rpc"
 	"hangar/shared/segment"
 	"hangar/shared/telemetry"
+	"hangar/shared/work"
 )
 
 const (
@@ -53,7 +54,10 @@ type Deps struct {
 	Caller  rpc.Caller
 	Control Control
 	// Verifier decides whether the owner of a block lives.
-	Verifier  blockapi.Verifier
+	Verifier blockapi.Verifier
+	// Purger deletes what needs blocks that an operator gives up for lost; nil:
+	// none can be.
+	Purger    blockapi.Purger
 	Telemetry *telemetry.Instance
 	// Buffers may be shared with a block client in the same process; nil is a
 	// pool of its own.
@@ -94,12 +98,16 @@ func (s *Service) Ready() <-chan struct{} { return s.ready }
 func (s *Service) Run(ctx context.Context) error {
 	return lifecycle.Run(ctx, func(g *lifecycle.Group) error {
 		m := newMetrics()
-		st, err := s.open(g, m)
+		set, err := s.openWork(g)
+		if err != nil {
+			return err
+		}
+		st, err := s.open(g, m, set)
 		if err != nil {
 			return err
 		}
 		g.Go("store", st.Run)
-		r, err := s.newRepair(g, st)
+		r, err := s.newRepair(g, set, st)
 		if err != nil {
 			return err
 		}
@@ -107,10 +115,13 @@ func (s *Service) Run(ctx context.Context) error {
 			return err
 		}
 		g.Defer("metrics", func(context.Context) error { m.unregister(s.deps.Telemetry.Registry); return nil })
-		requests := newGate(st, r.mover)
+		requests := newGate(st, r.mover, set.Foreground())
 		g.Defer("requests", requests.drain)
 		endpoint, err := s.serve(g, requests)
 		if err != nil {
+			return err
+		}
+		if err := s.serveOperator(g, &operator{Set: set, service: s, gate: requests, store: st, repair: r}); err != nil {
 			return err
 		}
 		g.Go("layout", func(ctx context.Context) error { return s.follow(ctx, endpoint, st) })
@@ -141,7 +152,7 @@ func (s *Service) serve(g *lifecycle.Group, requests *gate) (*blockrpc.Endpoint,
 }
 
 // open opens index and segments. The index comes first: it locks the directory.
-func (s *Service) open(g *lifecycle.Group, m *metrics) (*store.Store, error) {
+func (s *Service) open(g *lifecycle.Group, m *metrics, set *work.Set) (*store.Store, error) {
 	idx, err := badgerkv.Open(filepath.Join(s.cfg.Dir, indexDir), badgerkv.Options{
 		MemTableBytes: s.cfg.MemTableMiB << 20,
 		CacheBytes:    s.cfg.CacheMiB << 20,
@@ -165,6 +176,7 @@ func (s *Service) open(g *lifecycle.Group, m *metrics) (*store.Store, error) {
 		Verifier:    s.deps.Verifier,
 		Buffers:     s.deps.Buffers,
 		Concurrency: runtime.GOMAXPROCS(0),
+		Work:        set,
 		Log:         s.log,
 	})
 	if err != nil {

@@ -85,6 +85,12 @@ func newTelemetry() *telemetry.Instance {
 	}
 }
 
+// verifier is a metadata service, as the block service needs it.
+type verifier interface {
+	blockapi.Verifier
+	blockapi.Purger
+}
+
 // node is a running service.
 type node struct {
 	*blocks.Service
@@ -107,7 +113,7 @@ func start(t testing.TB, nats *natsd.Server, lane *rpc.Lane, ctl *fixed, dir str
 	return startWith(t, nats, lane, ctl, dir, nil, func(*blocks.Config) {})
 }
 
-func startWith(t testing.TB, nats *natsd.Server, lane *rpc.Lane, ctl *fixed, dir string, v blockapi.Verifier, tune func(*blocks.Config)) *node {
+func startWith(t testing.TB, nats *natsd.Server, lane *rpc.Lane, ctl *fixed, dir string, v verifier, tune func(*blocks.Config)) *node {
 	t.Helper()
 	cfg := config1(t, dir)
 	tune(&cfg)
@@ -118,7 +124,7 @@ func startWith(t testing.TB, nats *natsd.Server, lane *rpc.Lane, ctl *fixed, dir
 	conn := rpctest.Connect(t, nats, rpc.Options{Node: id, Lane: lane})
 	n := &node{telemetry: newTelemetry()}
 	n.Service, err = blocks.New(cfg, blocks.Deps{
-		Server: conn, Caller: conn, Control: ctl, Verifier: v, Telemetry: n.telemetry, Buffers: &ctl.buffers,
+		Server: conn, Caller: conn, Control: ctl, Verifier: v, Purger: v, Telemetry: n.telemetry, Buffers: &ctl.buffers,
 	})
 	if err != nil {
 		t.Fatal(err)

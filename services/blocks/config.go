@@ -30,6 +30,9 @@ type Config struct {
 // compaction does, so that it can always record what was moved.
 func (c *Config) indexReserve() int64 { return c.ReserveMiB << 20 / 4 }
 
+// maxConcurrency bounds how many blocks are fetched at once.
+const maxConcurrency = 64
+
 // Validate implements config.Validator.
 func (c *Config) Validate() error {
 	switch {
@@ -48,7 +51,7 @@ func (c *Config) Validate() error {
 		return errors.New("HANGAR_BLOCKS_GC_SWEEP must not be less than HANGAR_BLOCKS_GC_GRACE")
 	case c.RepairInterval < time.Second:
 		return errors.New("HANGAR_BLOCKS_REPAIR_INTERVAL must be at least 1s")
-	case c.RepairConcurrency < 1 || c.RepairConcurrency > 64:
+	case c.RepairConcurrency < 1 || c.RepairConcurrency > maxConcurrency:
 		return errors.New("HANGAR_BLOCKS_REPAIR_CONCURRENCY must be between 1 and 64")
 	case c.DeadShare < 0.05 || c.DeadShare > 0.95:
 		return errors.New("HANGAR_BLOCKS_COMPACT_SHARE must be between 0.05 and 0.95")

@@ -3,6 +3,7 @@ package blocks
 import (
 	"context"
 	"sync"
+	"time"
 
 	"hangar/services/blocks/internal/store"
 	"hangar/shared/blockapi"
@@ -10,6 +11,7 @@ import (
 	"hangar/shared/layout"
 	"hangar/shared/nodeapi"
 	"hangar/shared/object"
+	"hangar/shared/work"
 )
 
 // gate counts the requests under way, so that the store is closed after the
@@ -18,6 +20,8 @@ type gate struct {
 	node blockapi.Node
 	peer blockapi.Peer
 	move nodeapi.Transferer
+	// foreground is told how long reads and writes take.
+	foreground *work.Foreground
 
 	mu     sync.Mutex
 	open   int
@@ -32,8 +36,8 @@ var (
 	_ nodeapi.Transferer = (*gate)(nil)
 )
 
-func newGate(s *store.Store, m nodeapi.Transferer) *gate {
-	return &gate{node: s, peer: s, move: m, idle: make(chan struct{})}
+func newGate(s *store.Store, m nodeapi.Transferer, f *work.Foreground) *gate {
+	return &gate{node: s, peer: s, move: m, foreground: f, idle: make(chan struct{})}
 }
 
 func (g *gate) enter() error {
@@ -71,12 +75,24 @@ func (g *gate) drain(ctx context.Context) error {
 	}
 }
 
+// observe tells background work how long a request took. Small and large ones
+// are kept apart: they take different times.
+func (g *gate) observe(op string, size int, began time.Time) {
+	if size >= 64<<10 {
+		op += " large"
+	}
+	g.foreground.Observe(op, time.Since(began))
+}
+
 func (g *gate) Put(ctx context.Context, epoch uint64, owner blockapi.Owner, b blockapi.Block) error {
 	if err := g.enter(); err != nil {
 		return err
 	}
 	defer g.leave()
-	return g.node.Put(ctx, epoch, owner, b)
+	began, size := time.Now(), len(b.Data)
+	err := g.node.Put(ctx, epoch, owner, b)
+	g.observe("put", size, began)
+	return err
 }
 
 func (g *gate) Get(ctx context.Context, h object.Hash) (blockapi.Block, error) {
@@ -84,7 +100,10 @@ func (g *gate) Get(ctx context.Context, h object.Hash) (blockapi.Block, error) {
 		return blockapi.Block{}, err
 	}
 	defer g.leave()
-	return g.node.Get(ctx, h)
+	began := time.Now()
+	b, err := g.node.Get(ctx, h)
+	g.observe("get", len(b.Data), began)
+	return b, err
 }
 
 func (g *gate) Epoch() uint64 { return g.node.Epoch() }

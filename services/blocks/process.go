@@ -43,7 +43,7 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 		rows := metaapi.NewClient(p.Conn, rings, clock, metaapi.Options{Near: rings.Near(c.Process.Zone)})
 		s, err := New(c.Blocks, Deps{
 			Server: p.Conn, Caller: p.Conn, Control: p.Mirror,
-			Verifier: record.NewVerifier(rows, p.Now), Telemetry: p.Telemetry,
+			Verifier: record.NewVerifier(rows, p.Now), Purger: record.NewPurger(rows), Telemetry: p.Telemetry,
 		})
 		if err != nil {
 			return err

@@ -111,7 +111,8 @@ func (s *server) storage(n conns, rows metaapi.Rows) error {
 		return err
 	}
 	b, err := blocks.New(s.c.Blocks, blocks.Deps{
-		Server: n.blocks, Caller: n.blocks, Control: s.mirror, Verifier: record.NewVerifier(rows, s.now), Telemetry: s.t, Buffers: s.buffers,
+		Server: n.blocks, Caller: n.blocks, Control: s.mirror, Verifier: record.NewVerifier(rows, s.now), Purger: record.NewPurger(rows),
+		Telemetry: s.t, Buffers: s.buffers,
 	})
 	if err != nil {
 		return err

@@ -132,3 +132,26 @@ const (
 type Verifier interface {
 	Verify(ctx context.Context, owner Owner) (Verdict, error)
 }
+
+// PurgeResult says what Purge deleted.
+type PurgeResult uint8
+
+// What Purge may delete.
+const (
+	// PurgedNothing: the owner needed nothing any more.
+	PurgedNothing PurgeResult = iota
+	// PurgedObject: an object, in the version that it had.
+	PurgedObject
+	// PurgedPart: a part of an unfinished upload, which may be uploaded again.
+	PurgedPart
+)
+
+// Purger deletes, in the metadata, what can never be read again because a block
+// of it is lost.
+type Purger interface {
+	// Purge deletes what needs the blocks of owner, if anything still does; what
+	// has taken its place meanwhile stays. It is durable when it returns nil, and
+	// may be repeated. Errors: Conflict (an upload is being completed: try
+	// again), Unavailable, Indeterminate.
+	Purge(ctx context.Context, owner Owner) (PurgeResult, error)
+}

@@ -366,6 +366,26 @@ func (l *Log) Read(loc Location, buf []byte) error {
 	return errors.Join(s.read(loc, buf), s.release())
 }
 
+// Check reads the header of the record that e describes, and compares: Corrupt
+// when it says otherwise. Errors besides: ErrGone, Internal.
+func (l *Log) Check(e Entry) error {
+	s, err := l.acquire(e.Segment)
+	if err != nil {
+		return err
+	}
+	var h [recordHeader]byte
+	start := e.Offset - recordHeader
+	err = readFull(s, h[:], start)
+	if err == nil {
+		var found Entry
+		if found, err = parseHeader(s.id, start, h[:]); err == nil && found != e {
+			err = fault.New(fault.Corrupt, "the record is another one than was expected")
+		}
+		err = fault.Wrap(fault.KindOf(err), err, "%s at %d", s.path, start)
+	}
+	return errors.Join(err, s.release())
+}
+
 // Info describes a segment.
 type Info struct {
 	ID ID

@@ -103,6 +103,7 @@ var layers = map[string][]string{
 	"shared/adminapi":  {"object", "fault", "rpc"},
 	"shared/segment":   {"object", "fault", "blockapi", "freespace"},
 	"shared/record":    {"object", "fault", "metaapi", "blockapi"},
+	"shared/work":      {"fault", "nodeapi", "lifecycle"},
 	"shared/process":   {"object", "layout", "rpc", "control", "metaapi", "nodeapi", "telemetry", "config", "lifecycle"},
 }
 

@@ -104,14 +104,14 @@ func Want(tx *kv.Tx, w Wanted) (added bool, err error) {
 
 // Postpone replaces an entry, unless it was changed since was was read: then it
 // has become wanted anew, and stays as it is.
-func Postpone(tx *kv.Tx, was, to Wanted) error {
+func Postpone(tx *kv.Tx, was, to Wanted) (replaced bool, err error) {
 	known, found, err := getWanted(tx, was.Hash)
 	if err != nil || !found || known != was {
-		return err
+		return false, err
 	}
 	tx.Delete(turnKey(known.Due, was.Hash))
 	setWanted(tx, to)
-	return nil
+	return true, nil
 }
 
 // Settle drops an entry, unless it was changed since it was read.

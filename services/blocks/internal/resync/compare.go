@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -12,7 +11,9 @@ import (
 	"hangar/shared/blockapi"
 	"hangar/shared/fault"
 	"hangar/shared/layout"
+	"hangar/shared/lifecycle"
 	"hangar/shared/object"
+	"hangar/shared/work"
 )
 
 const (
@@ -33,10 +34,21 @@ type Comparer struct {
 	// Rounds counts those that reached every member, Found blocks queued.
 	Rounds, Found atomic.Int64
 	wake          chan struct{}
+	work          *work.Worker
 }
 
-// NewComparer returns a Comparer; Run makes it work.
-func NewComparer(w *Worker) *Comparer { return &Comparer{Worker: w, wake: make(chan struct{}, 1)} }
+// NewComparer returns a Comparer; Start makes it work. Errors: those of Work.
+func NewComparer(w *Worker) (*Comparer, error) {
+	c := &Comparer{Worker: w, wake: make(chan struct{}, 1)}
+	var err error
+	c.work, err = w.Work.Worker(work.WorkerOptions{Name: "compare", Tranquility: "1"})
+	return c, err
+}
+
+// Start runs the comparer as a part of g once ready is closed.
+func (c *Comparer) Start(g *lifecycle.Group, ready <-chan struct{}) {
+	c.work.Go(g, after(ready, c.run))
+}
 
 // Now makes the next round begin at once.
 func (c *Comparer) Now() {
@@ -46,16 +58,21 @@ func (c *Comparer) Now() {
 	}
 }
 
-// Run compares everything at the start, after each change of the layout, and
+// run compares everything at the start, after each change of the layout, and
 // every Interval, until ctx ends.
-func (c *Comparer) Run(ctx context.Context) error {
+func (c *Comparer) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		changed := c.Changed() // before the round looks
 		wait := c.Interval
-		if err := c.Round(ctx); err != nil && ctx.Err() == nil {
-			c.Log.LogAttrs(ctx, slog.LevelInfo, "not all replicas could be compared", slog.Any("error", err))
+		c.work.Busy()
+		err := c.Round(ctx)
+		if ctx.Err() == nil {
+			c.work.Result(fault.Wrap(fault.KindOf(err), err, "not all replicas could be compared"))
+		}
+		if err != nil {
 			wait = min(wait, roundRetry)
 		}
+		c.work.Idle()
 		t := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
@@ -69,7 +86,7 @@ func (c *Comparer) Run(ctx context.Context) error {
 }
 
 // Round compares each of the node's partitions once with each other member,
-// beginning after the one that was compared last. It rests as long as it works.
+// beginning after the one that was compared last. It rests after each.
 // An error says that a member could not be asked; the others were.
 func (c *Comparer) Round(ctx context.Context) error {
 	ring := c.Ring()
@@ -106,7 +123,10 @@ func (c *Comparer) Round(ctx context.Context) error {
 		if err := c.Store.SetMark(ctx, markCursor, binary.BigEndian.AppendUint16(nil, uint16(p))); err != nil {
 			return err
 		}
-		pause(ctx, time.Since(began))
+		c.work.Progress("%d of %d partitions", i+1, ring.Partitions())
+		if err := c.work.Rest(ctx, time.Since(began)); err != nil {
+			return err
+		}
 	}
 	var errs []error
 	for _, err := range failed {
@@ -137,7 +157,9 @@ func (c *Comparer) compare(ctx context.Context, ring *layout.Ring, p layout.Part
 		if err := c.walk(ctx, leaf, n); err != nil {
 			return err
 		}
-		pause(ctx, time.Since(began))
+		if err := c.work.Rest(ctx, time.Since(began)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

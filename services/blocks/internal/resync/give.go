@@ -8,6 +8,7 @@ import (
 	"hangar/shared/blockapi"
 	"hangar/shared/fault"
 	"hangar/shared/layout"
+	"hangar/shared/lifecycle"
 	"hangar/shared/object"
 )
 
@@ -79,7 +80,11 @@ func (m *Mover) givePartition(ctx context.Context, epoch uint64, members []objec
 		if l.After = page.Next; l.After == nil {
 			break
 		}
-		pause(ctx, time.Since(began))
+		// Nobody waits for this: it rests in any case.
+		took := time.Since(began)
+		if err := errors.Join(lifecycle.Sleep(ctx, took), m.work.Rest(ctx, took)); err != nil {
+			return err
+		}
 	}
 	if left > 0 {
 		return fault.New(fault.Unavailable, "%d references are not yet held by all members", left)

@@ -3,7 +3,6 @@ package resync
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,8 +14,10 @@ import (
 	"hangar/shared/blockapi"
 	"hangar/shared/fault"
 	"hangar/shared/layout"
+	"hangar/shared/lifecycle"
 	"hangar/shared/nodeapi"
 	"hangar/shared/object"
+	"hangar/shared/work"
 )
 
 const (
@@ -36,6 +37,7 @@ type Mover struct {
 	// Given counts references given up.
 	Given atomic.Int64
 	wake  chan struct{}
+	work  *work.Worker
 
 	mu     sync.Mutex
 	epoch  uint64                     // guarded by mu: that the figures below are of
@@ -50,10 +52,17 @@ type fill struct{ items, total, bytes, totalBytes int64 }
 
 var _ nodeapi.Transferer = (*Mover)(nil)
 
-// NewMover returns a Mover; Run makes it work.
-func NewMover(d Deps) *Mover {
-	return &Mover{Deps: d, wake: make(chan struct{}, 1), filled: make(map[layout.Partition]*fill)}
+// NewMover returns a Mover; Start makes it work. Errors: those of Work.
+func NewMover(d Deps) (*Mover, error) {
+	m := &Mover{Deps: d, wake: make(chan struct{}, 1), filled: make(map[layout.Partition]*fill)}
+	var err error
+	// An operator waits for what it fills: it rests only when told to.
+	m.work, err = d.Work.Worker(work.WorkerOptions{Name: "move", Tranquility: "0"})
+	return m, err
 }
+
+// Start runs the mover as a part of g once ready is closed.
+func (m *Mover) Start(g *lifecycle.Group, ready <-chan struct{}) { m.work.Go(g, after(ready, m.run)) }
 
 // Adopt implements nodeapi.Transferer.
 func (m *Mover) Adopt(ctx context.Context, epoch uint64) (nodeapi.Adopted, error) {
@@ -105,12 +114,14 @@ func (m *Mover) reset(epoch uint64) {
 	}
 }
 
-// Run fills and gives up until ctx ends.
-func (m *Mover) Run(ctx context.Context) error {
+// run fills and gives up until ctx ends.
+func (m *Mover) run(ctx context.Context) error {
 	retry := minMoveRetry
 	for ctx.Err() == nil {
 		changed := m.Changed() // before the pass looks
+		m.work.Busy()
 		err := m.Pass(ctx)
+		m.work.Idle()
 		wait := m.Interval
 		if err != nil {
 			wait, retry = retry, min(2*retry, maxMoveRetry)
@@ -127,8 +138,10 @@ func (m *Mover) Run(ctx context.Context) error {
 		case <-t.C:
 		}
 		t.Stop()
-		if err != nil {
-			pause(ctx, minMoveRetry/10) // orders that repeat must not make it spin
+		if err != nil { // orders that repeat must not make it spin
+			if err := lifecycle.Sleep(ctx, minMoveRetry/10); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -138,10 +151,13 @@ func (m *Mover) note(ctx context.Context, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.err = ""
-	if err != nil && ctx.Err() == nil {
-		m.err = err.Error()
-		m.Log.LogAttrs(ctx, slog.LevelInfo, "partitions are still to be moved", slog.Any("error", err))
+	if ctx.Err() != nil {
+		return
 	}
+	if err != nil {
+		m.err = err.Error()
+	}
+	m.work.Result(err)
 }
 
 // Pass tries once to fill what is incomplete and to give up what is foreign.
@@ -247,12 +263,13 @@ func (m *Mover) pull(ctx context.Context, from origin, n object.NodeID, p layout
 	seen := &fill{} // at this node; most of it was brought from the one before
 	l := blockapi.Listing{Epoch: from.epoch, Span: span, Complete: complete, Partition: p, Bytes: fillBytes}
 	for {
+		began := time.Now()
 		page, err := peer.List(ctx, l)
 		if err != nil {
 			return err
 		}
 		g, gctx := errgroup.WithContext(ctx)
-		g.SetLimit(max(m.Concurrency, 1))
+		g.SetLimit(max(m.Concurrency(), 1))
 		for _, e := range page.Entries {
 			g.Go(func() error {
 				if err := m.bring(gctx, from, n, e); err != nil {
@@ -267,6 +284,9 @@ func (m *Mover) pull(ctx context.Context, from origin, n object.NodeID, p layout
 			})
 		}
 		if err := g.Wait(); err != nil {
+			return err
+		}
+		if err := m.work.Rest(ctx, time.Since(began)); err != nil {
 			return err
 		}
 		if l.After = page.Next; l.After == nil {

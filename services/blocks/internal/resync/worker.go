@@ -15,7 +15,9 @@ import (
 	"hangar/shared/blockapi"
 	"hangar/shared/fault"
 	"hangar/shared/layout"
+	"hangar/shared/lifecycle"
 	"hangar/shared/object"
+	"hangar/shared/work"
 )
 
 // Network is the other nodes; *blockrpc.Client is one.
@@ -46,8 +48,10 @@ type Deps struct {
 	// Interval is the time between comparisons of everything.
 	Interval time.Duration
 	// Concurrency is how many blocks are worked on at once.
-	Concurrency int
-	Log         *slog.Logger
+	Concurrency func() int
+	// Work is what the background work belongs to.
+	Work *work.Set
+	Log  *slog.Logger
 }
 
 const (
@@ -63,31 +67,58 @@ const (
 type Worker struct {
 	Deps
 	owners *owners
+	work   *work.Worker
 
 	// Synced counts entries settled, Failed tries that failed, DeadRefs
 	// references not taken over because their owner is dead.
 	Synced, Failed, DeadRefs atomic.Int64
 }
 
-// NewWorker returns a Worker; Run makes it work.
-func NewWorker(d Deps) *Worker {
-	return &Worker{Deps: d, owners: newOwners(d.Verifier)}
+// NewWorker returns a Worker; Start makes it work. Errors: those of Work.
+func NewWorker(d Deps) (*Worker, error) {
+	w := &Worker{Deps: d, owners: newOwners(d.Verifier)}
+	var err error
+	w.work, err = d.Work.Worker(work.WorkerOptions{
+		Name: "resync", Tranquility: "1", Queue: d.Store.Wanted, Failures: d.Store.Failed,
+	})
+	return w, err
 }
 
-// Run resynchronises wanted blocks until ctx ends. It rests as long as it
-// works: requests come first.
-func (w *Worker) Run(ctx context.Context) error {
+// Start runs the worker as a part of g once ready is closed.
+func (w *Worker) Start(g *lifecycle.Group, ready <-chan struct{}) { w.work.Go(g, after(ready, w.run)) }
+
+// after makes run wait for ready.
+func after(ready <-chan struct{}, run func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		select {
+		case <-ready:
+			return run(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// run resynchronises wanted blocks until ctx ends. It rests after each batch:
+// requests come first.
+func (w *Worker) run(ctx context.Context) error {
 	for ctx.Err() == nil {
+		w.work.Busy()
 		began := time.Now()
 		n, wait, err := w.step(ctx)
+		if ctx.Err() == nil {
+			w.work.Result(err)
+		}
 		switch {
-		case err != nil && ctx.Err() == nil:
-			w.Log.LogAttrs(ctx, slog.LevelWarn, "resynchronising blocks", slog.Any("error", err))
+		case err != nil:
 			wait = minBackoff
 		case n > 0:
-			pause(ctx, time.Since(began))
+			if err := w.work.Rest(ctx, time.Since(began)); err != nil {
+				return err
+			}
 			continue
 		}
+		w.work.Idle()
 		t := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
@@ -113,7 +144,7 @@ func (w *Worker) step(ctx context.Context) (n int, wait time.Duration, err error
 		return 0, min(wait, idle), err
 	}
 	var g errgroup.Group
-	g.SetLimit(max(w.Concurrency, 1))
+	g.SetLimit(max(w.Concurrency(), 1))
 	for _, e := range due {
 		g.Go(func() error {
 			err := w.sync(ctx, e)
@@ -276,14 +307,4 @@ func bring(ctx context.Context, d Deps, from origin, h object.Hash, owners []blo
 		return fault.New(fault.Unavailable, "block %s was dropped while it was brought", h)
 	}
 	return err
-}
-
-// pause waits for d, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }

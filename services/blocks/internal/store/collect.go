@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -12,7 +14,6 @@ import (
 	"hangar/services/blocks/internal/index"
 	"hangar/shared/blockapi"
 	"hangar/shared/kv"
-	"hangar/shared/lifecycle"
 )
 
 const (
@@ -26,8 +27,6 @@ const (
 	verifyTimeout = 30 * time.Second
 	// maxBackoff bounds the wait after a question without an answer.
 	maxBackoff = 24 * time.Hour
-	// sweepRest is the pause after each page of a sweep.
-	sweepRest = 200 * time.Millisecond
 )
 
 // The marks kept in the index.
@@ -271,34 +270,58 @@ func (s *Store) Sweep(ctx context.Context) error {
 		begun = s.now()
 	}
 	for {
-		owners, err := s.gc.ripe(after)
+		began := time.Now()
+		next, n, err := s.SweepAfter(ctx, after)
 		if err != nil {
 			return err
 		}
-		if len(owners.seen) == 0 {
-			return s.gc.saveSweep(ctx, index.OwnerID{}, begun)
-		}
-		var dead []index.OwnerID
-		for _, o := range owners.old {
-			if s.gc.verify(ctx, o.Owner) == blockapi.Dead {
-				dead = append(dead, index.IDOf(o.Owner))
-			}
-		}
-		if len(dead) > 0 {
-			if err := s.gc.suspect(ctx, dead); err != nil {
-				return err
-			}
-		}
-		after = owners.seen[len(owners.seen)-1]
-		if err := s.gc.saveSweep(ctx, after, begun); err != nil {
+		if err := s.gc.saveSweep(ctx, next, begun); err != nil {
 			return err
 		}
-		if len(owners.old) > 0 {
-			if err := lifecycle.Sleep(ctx, sweepRest); err != nil {
+		if after = next; after == (index.OwnerID{}) {
+			s.workers.sweep.Progress("100 %%")
+			return nil
+		}
+		s.workers.sweep.Progress("%s", Share(after[:]))
+		if n > 0 {
+			if err := s.workers.sweep.Rest(ctx, time.Since(began)); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// SweepAfter is a piece of a sweep: it looks at the owners that follow after (the
+// zero id: from the first), and returns the last it saw, zero when there are no
+// more, and how many it asked the metadata about.
+func (s *Store) SweepAfter(ctx context.Context, after index.OwnerID) (last index.OwnerID, asked int, err error) {
+	owners, err := s.gc.ripe(after)
+	if err != nil || len(owners.seen) == 0 {
+		return index.OwnerID{}, 0, err
+	}
+	var dead []index.OwnerID
+	for _, o := range owners.old {
+		if s.gc.verify(ctx, o.Owner) == blockapi.Dead {
+			dead = append(dead, index.IDOf(o.Owner))
+		}
+	}
+	if ctx.Err() != nil {
+		return after, 0, ctx.Err()
+	}
+	if len(dead) > 0 {
+		if err := s.gc.suspect(ctx, dead); err != nil {
+			return after, 0, err
+		}
+	}
+	return owners.seen[len(owners.seen)-1], len(owners.old), nil
+}
+
+// Share says for people how far a walk in the order of evenly spread keys has
+// come that stands at key.
+func Share(key []byte) string {
+	var at [2]byte
+	copy(at[:], key)
+	return fmt.Sprintf("%.1f %%", float64(binary.BigEndian.Uint16(at[:]))/(1<<16)*100)
 }
 
 // page is a stretch of owners, and those of them that are old enough.

@@ -10,7 +10,6 @@ import (
 	"hangar/shared/blockapi"
 	"hangar/shared/fault"
 	"hangar/shared/kv"
-	"hangar/shared/lifecycle"
 	"hangar/shared/object"
 	"hangar/shared/segment"
 )
@@ -147,8 +146,8 @@ func (m *mover) visit(e segment.Entry) error {
 	return nil
 }
 
-// flush makes the copies durable, then remembers them, then rests as long as
-// that took: requests come first.
+// flush makes the copies durable, then remembers them, then rests: requests come
+// first.
 func (m *mover) flush() error {
 	if len(m.moves) == 0 {
 		return nil
@@ -177,5 +176,5 @@ func (m *mover) flush() error {
 		return err
 	}
 	s.counters.BytesMoved.Add(m.bytes)
-	return lifecycle.Sleep(m.ctx, time.Since(m.began))
+	return s.workers.compact.Rest(m.ctx, time.Since(m.began))
 }

@@ -88,8 +88,9 @@ func (s *Store) load(r kv.Reader) error {
 		return err
 	}
 	s.wanted.wake = make(chan struct{}, 1)
-	all, _, err := index.CountWanted(r)
+	all, failed, err := index.CountWanted(r)
 	s.wanted.count.Store(all)
+	s.wanted.failed.Store(failed)
 	return err
 }
 

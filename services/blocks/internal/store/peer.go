@@ -10,7 +10,6 @@ import (
 	"hangar/shared/kv"
 	"hangar/shared/layout"
 	"hangar/shared/object"
-	"hangar/shared/segment"
 )
 
 // maxPageBytes bounds a page of a listing.
@@ -66,7 +65,7 @@ func (s *Store) Confirm(ctx context.Context, epoch uint64, from object.NodeID, e
 				return fault.New(fault.Unavailable, "block %s is not at home here in epoch %d", e.Hash, epoch)
 			}
 			before := len(lacking)
-			bad := s.unreadable.at(e.Hash) != (segment.Location{})
+			bad := s.bad(e.Hash)
 			for _, o := range e.Owners {
 				held, err := index.Refers(r, e.Hash, index.IDOf(o))
 				if err != nil {

@@ -16,10 +16,14 @@ import (
 
 // wanted is the queue of blocks to be resynchronised, which the index keeps.
 type wanted struct {
-	count atomic.Int64
+	// count of all entries, and of those whose last try failed.
+	count, failed atomic.Int64
 	// wake has a token when something may have become due.
 	wake chan struct{}
 }
+
+// bad reports whether the copy of a block is known to be no good.
+func (s *Store) bad(h object.Hash) bool { return s.unreadable.at(h) != (segment.Location{}) }
 
 // suspect remembers that a copy cannot be read, and has it replaced.
 func (s *Store) suspect(ctx context.Context, h object.Hash, at segment.Location) {
@@ -84,6 +88,9 @@ func (s *Store) Wake() <-chan struct{} { return s.wanted.wake }
 // Wanted is how many blocks wait to be resynchronised.
 func (s *Store) Wanted() int64 { return s.wanted.count.Load() }
 
+// Failed is how many of them could not be at the last try.
+func (s *Store) Failed() int64 { return s.wanted.failed.Load() }
+
 // Due lists up to limit wanted blocks whose time has come, and how long it is
 // until that of the next one: zero when there is none.
 func (s *Store) Due(limit int) (due []index.Wanted, wait time.Duration, err error) {
@@ -107,6 +114,9 @@ func (s *Store) Settle(ctx context.Context, w index.Wanted) error {
 	})
 	if err == nil && dropped {
 		s.wanted.count.Add(-1)
+		if w.Tries > 0 {
+			s.wanted.failed.Add(-1)
+		}
 	}
 	return err
 }
@@ -118,7 +128,15 @@ func (s *Store) Postpone(ctx context.Context, w index.Wanted, wait time.Duration
 	if to.Tries++; to.Tries == 1 {
 		to.FirstFailed = now
 	}
-	return s.committer.Update(ctx, func(tx *kv.Tx) error { return index.Postpone(tx, w, to) })
+	replaced := false
+	err := s.committer.Update(ctx, func(tx *kv.Tx) (err error) {
+		replaced, err = index.Postpone(tx, w, to)
+		return err
+	})
+	if err == nil && replaced && to.Tries == 1 {
+		s.wanted.failed.Add(1)
+	}
+	return err
 }
 
 // Failing lists up to limit wanted blocks whose last try failed, after a hash.
@@ -138,7 +156,11 @@ func (s *Store) Retry(ctx context.Context, blocks []index.Wanted) error {
 	for _, w := range blocks {
 		to := w
 		to.Due = s.now()
-		if err := s.committer.Update(ctx, func(tx *kv.Tx) error { return index.Postpone(tx, w, to) }); err != nil {
+		err := s.committer.Update(ctx, func(tx *kv.Tx) error {
+			_, err := index.Postpone(tx, w, to)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -164,7 +186,7 @@ func (s *Store) Lacking(h object.Hash, owners []blockapi.Owner) (lacking []block
 		}
 		return nil
 	})
-	return lacking, held && s.unreadable.at(h) == (segment.Location{}), err
+	return lacking, held && !s.bad(h), err
 }
 
 // Owner reads one owner of a block here, if there is one.
@@ -206,18 +228,15 @@ func (s *Store) Take(ctx context.Context, owner blockapi.Owner, b blockapi.Block
 	return err
 }
 
-// Check reads the copy of a block, and notes when it cannot be read: found is
-// false when there is none, or no good one.
+// Check reads the copy of a block and holds it against its hash, and notes when
+// it is not good: found is false when there is none, or no good one.
 func (s *Store) Check(ctx context.Context, h object.Hash) (found bool, err error) {
-	b, err := s.Get(ctx, h)
+	_, err = s.Verify(ctx, h)
 	switch {
 	case fault.Is(err, fault.NotFound), fault.Is(err, fault.Corrupt):
 		return false, nil
-	case err != nil:
-		return false, err
 	}
-	s.opts.Buffers.Put(b.Data)
-	return true, nil
+	return err == nil, err
 }
 
 // Mark reads a named value of background work; nil when there is none.

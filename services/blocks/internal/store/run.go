@@ -11,6 +11,7 @@ import (
 	"hangar/shared/kv"
 	"hangar/shared/lifecycle"
 	"hangar/shared/object"
+	"hangar/shared/work"
 )
 
 type hash = object.Hash
@@ -23,38 +24,57 @@ const (
 	maxCollect   = 30 * time.Second
 )
 
+// workers are the store's background work, as operators see it.
+type workers struct{ collect, sweep, compact *work.Worker }
+
+// employ makes the workers part of a set.
+func (s *Store) employ(set *work.Set) error {
+	if set == nil {
+		var err error
+		if set, err = work.Open(work.Options{Log: s.opts.Log}); err != nil {
+			return err
+		}
+	}
+	for into, o := range map[**work.Worker]work.WorkerOptions{
+		&s.workers.collect: {Name: "collect", Queue: s.gc.queued.Load},
+		&s.workers.sweep:   {Name: "sweep", Tranquility: "1"},
+		&s.workers.compact: {Name: "compact", Tranquility: "1"},
+	} {
+		w, err := set.Worker(o)
+		if err != nil {
+			return err
+		}
+		*into = w
+	}
+	return nil
+}
+
 // Run commits changes and does the background work until ctx ends. Requests
 // must have ended before.
 func (s *Store) Run(ctx context.Context) error {
 	return lifecycle.Run(ctx, func(g *lifecycle.Group) error {
 		g.Go("committer", s.committer.Run)
-		g.Go("clock", s.every(clockEvery, "keep the clock", s.saveClock))
+		g.Go("clock", s.keepClock)
 		g.Go("hints", s.gc.takeHints)
-		g.Go("collect", s.every(min(s.opts.Grace/10, maxCollect), "collect", s.Collect))
-		g.Go("sweep", s.every(sweepCheck, "sweep", s.sweepIfDue))
-		g.Go("compact", s.every(compactEvery, "compact", s.Compact))
+		every := func(w *work.Worker, period time.Duration, do func(context.Context) error) {
+			w.Go(g, func(ctx context.Context) error { return w.Every(ctx, period, do) })
+		}
+		every(s.workers.collect, min(s.opts.Grace/10, maxCollect), s.Collect)
+		every(s.workers.sweep, sweepCheck, s.sweepIfDue)
+		every(s.workers.compact, compactEvery, s.Compact)
 		return nil
 	})
 }
 
-// every makes a part that runs work again and again. Errors are logged: the
-// next round tries again.
-func (s *Store) every(period time.Duration, name string, work func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		t := time.NewTicker(max(period, time.Millisecond))
-		defer t.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-t.C:
-			}
-			if err := work(ctx); err != nil && ctx.Err() == nil {
-				s.opts.Log.LogAttrs(ctx, slog.LevelWarn, "background work failed",
-					slog.String("work", name), slog.Any("error", err))
-			}
+// keepClock saves the age of the node now and then. Errors are logged: the next
+// time tries again.
+func (s *Store) keepClock(ctx context.Context) error {
+	for lifecycle.Sleep(ctx, clockEvery) == nil {
+		if err := s.saveClock(ctx); err != nil && ctx.Err() == nil {
+			s.opts.Log.LogAttrs(ctx, slog.LevelWarn, "the clock is not kept", slog.Any("error", err))
 		}
 	}
+	return nil
 }
 
 func (s *Store) sweepIfDue(ctx context.Context) error {

@@ -23,6 +23,7 @@ import (
 	"hangar/shared/kv"
 	"hangar/shared/object"
 	"hangar/shared/segment"
+	"hangar/shared/work"
 )
 
 // Options of a Store.
@@ -48,6 +49,8 @@ type Options struct {
 	Concurrency int
 	// Clock is the age of the node; its own running time by default.
 	Clock func() time.Duration
+	// Work is what the background work belongs to; nil is a Set of its own.
+	Work *work.Set
 	// Log gets what went wrong in the background.
 	Log *slog.Logger
 }
@@ -92,6 +95,7 @@ type Store struct {
 	epoch      epochs
 	members    members
 	wanted     wanted
+	workers    workers
 
 	// compacting serializes compactions; it guards stuck: what lives in the
 	// segments that cannot be emptied.
@@ -147,6 +151,9 @@ func Open(dir string, idx kv.Store, opts Options) (*Store, error) {
 		return err
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := s.employ(opts.Work); err != nil {
 		return nil, err
 	}
 	s.log, err = segment.Open(segments, opts.Segments, durable)
@@ -243,6 +250,34 @@ func (s *Store) write(ctx context.Context, commit commit, owner blockapi.Owner, 
 // Get implements blockapi.Node.
 func (s *Store) Get(ctx context.Context, h object.Hash) (blockapi.Block, error) {
 	s.counters.Gets.Add(1)
+	return s.reading(ctx, h, nil)
+}
+
+// Verify reads a block and holds everything that is known of it against its
+// content: the index entry, the record's header, the hash. It returns the size as
+// stored. What is wrong is counted and queued, to be replaced by the copy of
+// another node. Errors: NotFound, Corrupt.
+func (s *Store) Verify(ctx context.Context, h object.Hash) (storedBytes int64, err error) {
+	b, err := s.reading(ctx, h, func(b blockapi.Block, at segment.Location) error {
+		if err := s.log.Check(segment.Entry{Location: at, Hash: h, Encoding: b.Encoding, PlainBytes: b.PlainBytes}); err != nil {
+			return err
+		}
+		if err := s.codec.Verify(b); err != nil {
+			return fault.Wrap(fault.Corrupt, err, "block %s", h)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	s.unreadable.forget(h) // whatever was wrong before
+	storedBytes = int64(len(b.Data))
+	s.opts.Buffers.Put(b.Data)
+	return storedBytes, nil
+}
+
+// reading reads a block that passes a check, nil for none.
+func (s *Store) reading(ctx context.Context, h object.Hash, check func(blockapi.Block, segment.Location) error) (blockapi.Block, error) {
 	// A compaction may move the block between the look-up and the read, but
 	// hardly again and again.
 	var at segment.Location
@@ -253,7 +288,17 @@ func (s *Store) Get(ctx context.Context, h object.Hash) (blockapi.Block, error) 
 		var b blockapi.Block
 		var err error
 		b, at, err = s.read(h)
+		if err == nil && check != nil {
+			if err = check(b, at); err != nil {
+				s.opts.Buffers.Put(b.Data)
+				b = blockapi.Block{}
+			}
+		}
 		if !errors.Is(err, segment.ErrGone) {
+			if fault.Is(err, fault.Internal) && at != (segment.Location{}) {
+				// The disk does not give it back: as bad as a wrong one.
+				err = fault.Wrap(fault.Corrupt, err, "block %s cannot be read", h)
+			}
 			if fault.Is(err, fault.Corrupt) {
 				s.counters.CorruptReads.Add(1)
 				s.opts.Log.LogAttrs(ctx, slog.LevelError, "a stored block is corrupt",
