@@ -51,7 +51,7 @@ func operations() []operation {
 		read("GetClusterLayoutHistory", tagLayout, "The last versions of the layout.", getClusterLayoutHistory),
 		write("UpdateClusterLayout", tagLayout, "Stages changes of roles and parameters.", updateClusterLayout),
 		write("PreviewClusterLayoutChanges", tagLayout, "What applying the staged changes would do.", previewClusterLayoutChanges),
-		write("ApplyClusterLayout", tagLayout, "Applies the staged changes. 409 when the version is not the next one.", applyClusterLayout),
+		write("ApplyClusterLayout", tagLayout, "Applies the staged changes. An error when the version is not the next one.", applyClusterLayout),
 		write("RevertClusterLayout", tagLayout, "Drops the staged changes.", revertClusterLayout),
 		write("ClusterLayoutSkipDeadNodes", tagLayout, "Lets a change go on without nodes that are down.", clusterLayoutSkipDeadNodes),
 		write("AbortClusterLayoutChange", tagLayout, "Takes the change under way back. An extension.", abortClusterLayoutChange),
