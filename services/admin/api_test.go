@@ -237,8 +237,10 @@ func TestBadRequests(t *testing.T) {
 		{400, "POST", "/v2/ApplyClusterLayout", `{}`},
 		{413, "POST", "/v2/CreateKey", `"` + strings.Repeat("x", 2<<20) + `"`},
 		{405, "GET", "/v2/CreateKey", ``},
-		{501, "GET", "/v2/ListWorkers", ``},
-		{501, "POST", "/v2/UpdateBucket?id=x", `{}`},
+		{405, "GET", "/v2/ListWorkers", ``},
+		{501, "GET", "/v2/NotAnOperation", ``},
+		{400, "POST", "/v2/UpdateBucket?id=x", `{}`},
+		{400, "POST", "/v2/UpdateBucket?id=x", `[]`},
 		{404, "GET", "/v1/status", ``},
 		{404, "GET", "/", ``},
 	} {
