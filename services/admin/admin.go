@@ -30,6 +30,7 @@ type Config struct {
 	Addr            string `env:"HANGAR_ADMIN_ADDR" envDefault:":3903" desc:"Address of the Admin API"`
 	Token           string `env:"HANGAR_ADMIN_TOKEN" file:"true" desc:"Bearer token that gives access to the whole Admin API"`
 	MetricsToken    string `env:"HANGAR_METRICS_TOKEN" file:"true" desc:"Bearer token for /metrics of the Admin API; empty leaves it open"`
+	S3RootDomain    string `env:"HANGAR_S3_ROOT_DOMAIN" desc:"Domain whose subdomains are buckets, such as .s3.example.org; empty allows path-style requests only"`
 	ControlReplicas int    `env:"HANGAR_CONTROL_REPLICAS" envDefault:"0" desc:"NATS servers that hold the control state: 1, 3 or 5; 0 keeps what it has, 1 for a new cluster"`
 }
 
@@ -101,13 +102,16 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 	s.drive = coordinator.New(coordinator.Options{
 		Store: store, Mirror: deps.Mirror, Caller: deps.Conn, Node: deps.Conn.Node(), Log: deps.Log,
 	})
-	s.ops = ops.New(ops.Options{Store: store, Mirror: deps.Mirror, Fleet: s.fleet, Driver: s.drive, Rows: deps.Rows, Log: deps.Log, Now: deps.Now})
+	s.ops = ops.New(ops.Options{
+		Store: store, Mirror: deps.Mirror, Fleet: s.fleet, Driver: s.drive, Rows: deps.Rows,
+		Caller: deps.Conn, Self: deps.Conn.Node(), Log: deps.Log, Now: deps.Now,
+	})
 	if deps.Registry == nil {
 		deps.Registry = prometheus.NewRegistry()
 	}
 	deps.Registry.MustRegister(layoutMetrics{s.drive, deps.Mirror})
 	s.http = httpapi.New(httpapi.Options{
-		Ops: s.ops, AdminToken: cfg.Token, MetricsToken: cfg.MetricsToken, Registry: deps.Registry, Health: deps.Health, Log: deps.Log,
+		Ops: s.ops, AdminToken: cfg.Token, MetricsToken: cfg.MetricsToken, S3RootDomain: cfg.S3RootDomain, Registry: deps.Registry, Health: deps.Health, Log: deps.Log,
 	})
 	return s, nil
 }
@@ -147,6 +151,11 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		g.Defer("status of layout changes", func(context.Context) error { stopStatus(); return nil })
 		g.Go("layout changes", s.drive.Run)
+		stopOperator, err := nodeapi.ServeOperator(s.deps.Conn, ops.ServiceAdmin, s.deps.Conn.Node(), ops.Operator{Ops: s.ops})
+		if err != nil {
+			return errors.Join(err, ln.Close())
+		}
+		g.Defer("requests of operators", func(context.Context) error { stopOperator(); return nil })
 		stop, err := adminapi.Serve(s.deps.Conn, s.Buckets())
 		if err != nil {
 			return errors.Join(err, ln.Close())

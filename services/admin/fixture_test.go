@@ -35,6 +35,8 @@ type site struct {
 	url   string
 	token string
 	stop  func() // ends svc
+	// mirrors are those of the processes, svc's first.
+	mirrors []*control.Mirror
 }
 
 func start(t *testing.T) *site {
@@ -89,7 +91,7 @@ func (s *site) run(part func(context.Context) error) (stop func()) {
 func (s *site) another() (url string) {
 	s.t.Helper()
 	conn, mirror := s.join("admin", nil)
-	svc, err := admin.New(s.ctx(), admin.Config{Addr: "127.0.0.1:0", Token: token}, admin.Deps{Conn: conn, Mirror: mirror, Log: quiet})
+	svc, err := admin.New(s.ctx(), admin.Config{Addr: "127.0.0.1:0", Token: token}, admin.Deps{Conn: conn, Mirror: mirror, Rows: s.rows, Log: quiet})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -117,6 +119,7 @@ func (s *site) join(service string, await func(context.Context, uint64) error) (
 		s.t.Fatal(err)
 	}
 	s.run(mirror.Run)
+	s.mirrors = append(s.mirrors, mirror)
 	if await == nil {
 		await = mirror.WaitRevision
 	}

@@ -113,7 +113,12 @@ func Fields(cfg any) []Field {
 				Secret:   f.Tag.Get("file") == "true",
 			})
 		} else if f.Type.Kind() == reflect.Struct {
-			fields = append(fields, Fields(reflect.Zero(f.Type).Interface())...)
+			for _, inner := range Fields(reflect.Zero(f.Type).Interface()) {
+				// Services that share a process may share a setting.
+				if !slices.ContainsFunc(fields, func(f Field) bool { return f.Name == inner.Name }) {
+					fields = append(fields, inner)
+				}
+			}
 		}
 	}
 	return fields

@@ -3,10 +3,7 @@ package control
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/hex"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -199,45 +196,4 @@ func (s *Store) stripKey(ctx context.Context, v *View, id string) error {
 		}
 	}
 	return nil
-}
-
-// CreateToken makes an admin token. The secret is "<id>.<random>"; it is
-// returned here and kept nowhere.
-func (s *Store) CreateToken(ctx context.Context, t Token) (secret string, made *Token, rev Revision, err error) {
-	if err := validLabel("a token's name", t.Name); err != nil {
-		return "", nil, 0, err
-	}
-	t.ID = randomHex(12)
-	random := NewSecret()
-	t.Hash = sha256.Sum256([]byte(random))
-	t.Created = time.Now().UTC()
-	rev, err = create(ctx, s, keyOfToken(t.ID), &t)
-	return t.ID + "." + random, &t, rev, err
-}
-
-// DeleteToken removes an admin token.
-func (s *Store) DeleteToken(ctx context.Context, id string) (Revision, error) {
-	t, rev, err := load[Token](ctx, s, keyOfToken(id))
-	if err != nil {
-		return 0, err
-	}
-	if t == nil {
-		return 0, fault.New(fault.NotFound, "there is no admin token %q", id)
-	}
-	return s.remove(ctx, keyOfToken(id), rev)
-}
-
-// Authenticate returns the admin token that secret belongs to, nil when there
-// is none or it has expired. The comparison takes constant time.
-func (v *View) Authenticate(secret string, now time.Time) *Token {
-	id, random, ok := strings.Cut(secret, ".")
-	t := v.tokens[id]
-	if !ok || t == nil || t.Expiration != nil && !now.Before(*t.Expiration) {
-		return nil
-	}
-	sum := sha256.Sum256([]byte(random))
-	if subtle.ConstantTimeCompare(sum[:], t.Hash[:]) != 1 {
-		return nil
-	}
-	return t
 }

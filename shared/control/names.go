@@ -14,6 +14,7 @@ import (
 var (
 	ErrNoSuchBucket      = errors.New("no such bucket")
 	ErrNoSuchKey         = errors.New("no such access key")
+	ErrNoSuchToken       = errors.New("no such admin token")
 	ErrNameTaken         = errors.New("bucket name is taken")
 	ErrKeyExists         = errors.New("access key exists")
 	ErrInvalidBucketName = errors.New("invalid bucket name")

@@ -6,6 +6,7 @@
 package control
 
 import (
+	"slices"
 	"time"
 
 	"hangar/shared/fault"
@@ -122,6 +123,17 @@ type Bucket struct {
 	// Quotas; nil means none. Enforced later.
 	MaxBytes   *int64 `json:"maxBytes,omitempty"`
 	MaxObjects *int64 `json:"maxObjects,omitempty"`
+	// Website is nil unless the bucket is to be served as a static site.
+	Website *Website `json:"website,omitempty"`
+}
+
+// Website says how a bucket is served as a static site.
+type Website struct {
+	// IndexDocument is what stands for a folder, such as "index.html".
+	IndexDocument string `json:"indexDocument"`
+	// ErrorDocument is the key of the page shown for errors; empty means a
+	// plain one.
+	ErrorDocument string `json:"errorDocument,omitempty"`
 }
 
 // Role is what an operator says about a node.
@@ -201,6 +213,16 @@ type Token struct {
 	Hash [32]byte `json:"hash"`
 	// Scope lists the Admin API operations it may call; "*" is all of them.
 	Scope []string `json:"scope"`
+}
+
+// Expired reports whether the token may no longer be used at now.
+func (t *Token) Expired(now time.Time) bool {
+	return t.Expiration != nil && !now.Before(*t.Expiration)
+}
+
+// Allows reports whether the token's scope has an operation.
+func (t *Token) Allows(operation string) bool {
+	return slices.Contains(t.Scope, "*") || slices.Contains(t.Scope, operation)
 }
 
 // Alias is the record of a global name.

@@ -107,7 +107,7 @@ type pastVersion struct {
 	Roles     []assignedRole       `json:"roles"`
 }
 
-func getClusterLayoutHistory(c call) (any, error) {
+func getClusterLayoutHistory(c call) (layoutHistory, error) {
 	v, out := c.s.ops.View(), layoutHistory{Versions: []pastVersion{}}
 	if v.Layout != nil {
 		out.CurrentVersion, out.MinAck = v.Layout.Version, v.Layout.Version
@@ -134,45 +134,53 @@ func getClusterLayoutHistory(c call) (any, error) {
 	return out, nil
 }
 
-// layoutVersion reads the version that a change of the layout must name, so that
-// nobody decides on a layout other than the one looked at. missing says what to
-// give.
-func layoutVersion(c call, missing string) (uint64, error) {
-	in, err := body[struct {
-		Version *uint64 `json:"version"`
-	}](c)
-	if err != nil {
-		return 0, err
-	}
-	if in.Version == nil {
-		return 0, invalid(missing)
-	}
-	return *in.Version, nil
+// atVersion names the version that a change of the layout is about, so that
+// nobody decides on a layout other than the one looked at.
+type atVersion struct {
+	Version *uint64 `json:"version"`
 }
 
-func clusterLayoutSkipDeadNodes(c call) (any, error) {
-	// Garage's allowMissingData is taken and changes nothing: a change that
-	// would leave a partition without a majority can only be aborted.
-	version, err := layoutVersion(c, "give the version that is under way")
+// version reads it; missing says what to give.
+func (a atVersion) version(missing string) (uint64, error) {
+	if a.Version == nil {
+		return 0, invalid(missing)
+	}
+	return *a.Version, nil
+}
+
+type skipOrder struct {
+	atVersion
+	// AllowMissingData changes nothing: a change that would leave a partition
+	// without a majority can only be aborted.
+	AllowMissingData bool `json:"allowMissingData,omitempty"`
+}
+
+type skippedNodes struct {
+	AckUpdated  []object.NodeID `json:"ackUpdated"`
+	SyncUpdated []object.NodeID `json:"syncUpdated"`
+}
+
+func clusterLayoutSkipDeadNodes(c call, in skipOrder) (none skippedNodes, _ error) {
+	version, err := in.version("give the version that is under way")
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	skipped, receipt, err := c.s.ops.SkipDead(c.ctx, version)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	c.applied(receipt)
-	return map[string]any{"ackUpdated": nonNil(skipped.Nodes), "syncUpdated": nonNil(skipped.Copies)}, nil
+	return skippedNodes{nonNil(skipped.Nodes), nonNil(skipped.Copies)}, nil
 }
 
-func abortClusterLayoutChange(c call) (any, error) {
-	version, err := layoutVersion(c, "give the version that is under way")
+func abortClusterLayoutChange(c call, in atVersion) (none clusterLayout, _ error) {
+	version, err := in.version("give the version that is under way")
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	receipt, err := c.s.ops.Abort(c.ctx, version)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	c.applied(receipt)
 	return getClusterLayout(c)

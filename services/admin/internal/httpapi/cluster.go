@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -26,7 +27,7 @@ type clusterHealth struct {
 	Reasons  []string `json:"reasons"`
 }
 
-func getClusterHealth(c call) (any, error) {
+func getClusterHealth(c call) (clusterHealth, error) {
 	h := c.s.ops.Health()
 	return clusterHealth{
 		h.Status, h.KnownNodes, h.ConnectedNodes, h.StorageNodes, h.StorageNodesUp, h.StorageNodesUp,
@@ -47,6 +48,7 @@ type nodeStatus struct {
 	Role            *assignedRole `json:"role"`
 	Addr            *string       `json:"addr"`
 	Hostname        *string       `json:"hostname"`
+	GarageVersion   *string       `json:"garageVersion" jsonschema:"the version of Hangar"`
 	IsUp            bool          `json:"isUp"`
 	LastSeenSecsAgo *int64        `json:"lastSeenSecsAgo"`
 	Draining        bool          `json:"draining"`
@@ -74,7 +76,7 @@ func roleJSON(r control.Role) assignedRole {
 	return assignedRole{r.Node, r.Service, r.Zone, nonNil(r.Tags), &r.CapacityBytes}
 }
 
-func getClusterStatus(c call) (any, error) {
+func getClusterStatus(c call) (clusterStatus, error) {
 	v, status := c.s.ops.View(), clusterStatus{Nodes: []nodeStatus{}}
 	roles := map[object.NodeID]assignedRole{}
 	var order []object.NodeID
@@ -117,6 +119,9 @@ func describeNode(n ops.Node, now time.Time) nodeStatus {
 	if n.Hostname != "" {
 		s.Hostname = &n.Hostname
 	}
+	if n.Version != "" {
+		s.GarageVersion = &n.Version
+	}
 	if !n.LastSeen.IsZero() && !n.Up {
 		s.LastSeenSecsAgo = new(int64(max(now.Sub(n.LastSeen), 0) / time.Second))
 	}
@@ -131,7 +136,23 @@ func describeNode(n ops.Node, now time.Time) nodeStatus {
 	return s
 }
 
-func getClusterStatistics(c call) (any, error) {
+// countingTime is how long it is tried to count all buckets.
+const countingTime = 10 * time.Second
+
+type clusterStatistics struct {
+	Freeform            string `json:"freeform"`
+	BucketCount         *int   `json:"bucketCount"`
+	TotalObjectCount    *int64 `json:"totalObjectCount"`
+	TotalObjectBytes    *int64 `json:"totalObjectBytes"`
+	DataAvail           *int64 `json:"dataAvail"`
+	MetadataAvail       *int64 `json:"metadataAvail"`
+	IncompleteAvailInfo *bool  `json:"incompleteAvailInfo"`
+}
+
+func getClusterStatistics(c call) (clusterStatistics, error) {
+	ctx, cancel := context.WithTimeout(c.ctx, countingTime)
+	defer cancel()
+	all := c.s.ops.Statistics(ctx)
 	v, h := c.s.ops.View(), c.s.ops.Health()
 	var b strings.Builder
 	fmt.Fprintf(&b, "Cluster %s in region %s, %d copies, %d partitions\n",
@@ -142,5 +163,13 @@ func getClusterStatistics(c call) (any, error) {
 		_, size := ops.PartitionUse(&v.Layout.Blocks, v.Layout.Roles)
 		fmt.Fprintf(&b, "Usable capacity: %d bytes\n", size*int64(len(v.Layout.Blocks.Assign)))
 	}
-	return map[string]string{"freeform": b.String()}, nil
+	out := clusterStatistics{
+		BucketCount: &all.Buckets, DataAvail: all.DataAvailable, MetadataAvail: all.MetaAvailable, IncompleteAvailInfo: &all.Incomplete,
+	}
+	if all.Objects != nil {
+		fmt.Fprintf(&b, "Objects: %d, %d bytes\n", all.Objects.Count, all.Objects.Bytes)
+		out.TotalObjectCount, out.TotalObjectBytes = &all.Objects.Count, &all.Objects.Bytes
+	}
+	out.Freeform = b.String()
+	return out, nil
 }

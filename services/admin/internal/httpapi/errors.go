@@ -6,6 +6,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"hangar/services/admin/internal/ops"
 	"hangar/shared/control"
 	"hangar/shared/fault"
 )
@@ -33,6 +34,8 @@ var specific = []struct {
 }{
 	{control.ErrNoSuchBucket, http.StatusNotFound, "NoSuchBucket"},
 	{control.ErrNoSuchKey, http.StatusNotFound, "NoSuchAccessKey"},
+	{control.ErrNoSuchToken, http.StatusNotFound, "NoSuchAdminToken"},
+	{ops.ErrNoSuchObject, http.StatusNotFound, "NoSuchKey"},
 	{control.ErrNameTaken, http.StatusConflict, "BucketAlreadyExists"},
 	{control.ErrKeyExists, http.StatusConflict, "KeyAlreadyExists"},
 	{control.ErrInvalidBucketName, http.StatusBadRequest, "InvalidBucketName"},

@@ -76,6 +76,13 @@ func FuzzRequests(f *testing.F) {
 		"AllowBucketKey\n{\"bucketId\":\"" + id + "\",\"accessKeyId\":\"GK12345678\",\"permissions\":{\"read\":true}}",
 		"AddBucketAlias\n{\"bucketId\":\"" + id + "\",\"globalAlias\":\"abc\"}",
 		"UpdateClusterLayout\n{\"roles\":[{\"id\":\"" + id + "\",\"zone\":\"z\",\"capacity\":-1,\"tags\":null,\"service\":\"meta\"}]}",
+		"UpdateBucket?id=" + id + "\n{\"websiteAccess\":{\"enabled\":true,\"indexDocument\":\"i\"},\"quotas\":{\"maxSize\":1}}",
+		"CreateAdminToken\n{\"name\":\"n\",\"scope\":[\"*\"],\"expiration\":\"2030-01-01T00:00:00Z\"}",
+		"UpdateAdminToken?id=a.b\n{\"neverExpires\":true}", "DeleteAdminToken?id=%3E\n", "LaunchRepairOperation?node=self\n{\"repairType\":{\"scrub\":\"start\"}}",
+		"LaunchRepairOperation?node=*\n{\"repairType\":\"aliases\"}", "ListWorkers?node=" + id + "\n{\"busyOnly\":true}", "GetWorkerInfo?node=self\n{\"id\":-1}",
+		"SetWorkerVariable?node=self\n{\"variable\":\"a\",\"value\":\"b\"}", "RetryBlockResync?node=*\n{\"blockHashes\":[\"00\"]}", "PurgeBlocks?node=*\n[\"00\"]",
+		"GetBlockInfo?node=self\n{\"blockHash\":\"" + id + id + "\"}", "ConnectClusterNodes\n[\"" + id + "@h:1\"]",
+		"CleanupIncompleteUploads\n{\"bucketId\":\"" + id + "\",\"olderThanSecs\":9223372036854775807}",
 		"UpdateClusterLayout\n{\"parameters\":{\"zoneRedundancy\":{\"atLeast\":1e99}}}", "ApplyClusterLayout\n{\"version\":18446744073709551615}",
 	} {
 		f.Add(s)

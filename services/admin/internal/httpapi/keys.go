@@ -1,8 +1,6 @@
 package httpapi
 
 import (
-	"cmp"
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -49,7 +47,7 @@ type keyInfoBucket struct {
 	Permissions   bucketPerm      `json:"permissions"`
 }
 
-func listKeys(c call) (any, error) {
+func listKeys(c call) ([]keyItem, error) {
 	now, items := c.s.ops.Now(), []keyItem{}
 	for _, k := range c.s.ops.View().Keys() {
 		items = append(items, keyItem{k.ID, k.Name, k.Created, k.Expiration, k.Expired(now)})
@@ -57,22 +55,20 @@ func listKeys(c call) (any, error) {
 	return items, nil
 }
 
-func getKeyInfo(c call) (any, error) {
-	v, id, search := c.s.ops.View(), c.Query("id"), c.Query("search")
-	var k *control.Key
-	switch {
-	case (id == "") == (search == ""):
-		return nil, invalid("give either id or search")
-	case id != "":
-		k = v.Key(id)
-	default:
-		var err error
-		if k, err = findKey(v, search); err != nil {
-			return nil, err
+func getKeyInfo(c call) (info keyInfo, err error) {
+	by, value, err := one(c, "id", "search")
+	if err != nil {
+		return info, err
+	}
+	v := c.s.ops.View()
+	k := v.Key(value)
+	if by == "search" {
+		if k, err = findKey(v, value); err != nil {
+			return info, err
 		}
 	}
 	if k == nil {
-		return nil, control.NoSuchKey(cmp.Or(id, search))
+		return info, control.NoSuchKey(value)
 	}
 	return describeKey(v, k, c.s.ops.Now(), c.QueryBool("showSecretKey")), nil
 }
@@ -116,13 +112,17 @@ func describeKey(v *control.View, k *control.Key, now time.Time, withSecret bool
 	return info
 }
 
+type keyPermChange struct {
+	CreateBucket bool `json:"createBucket,omitempty"`
+}
+
 // keyChange is the body of CreateKey and UpdateKey.
 type keyChange struct {
-	Name         *string    `json:"name"`
-	Expiration   *time.Time `json:"expiration"`
-	NeverExpires bool       `json:"neverExpires"`
-	Allow        *keyPerm   `json:"allow"`
-	Deny         *keyPerm   `json:"deny"`
+	Name         *string        `json:"name,omitempty"`
+	Expiration   *time.Time     `json:"expiration,omitempty"`
+	NeverExpires bool           `json:"neverExpires,omitempty"`
+	Allow        *keyPermChange `json:"allow,omitempty"`
+	Deny         *keyPermChange `json:"deny,omitempty"`
 }
 
 func (k keyChange) change() (ops.KeyChange, error) {
@@ -137,71 +137,61 @@ func (k keyChange) change() (ops.KeyChange, error) {
 	return c, nil
 }
 
-func createKey(c call) (any, error) {
-	in, err := body[keyChange](c)
-	if err != nil {
-		return nil, err
-	}
+func createKey(c call, in keyChange) (none keyInfo, _ error) {
 	change, err := in.change()
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	k, receipt, err := c.s.ops.CreateKey(c.ctx, change)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	c.applied(receipt)
 	return describeKey(c.s.ops.View(), k, c.s.ops.Now(), true), nil
 }
 
-func importKey(c call) (any, error) {
-	in, err := body[struct {
-		AccessKeyID     string  `json:"accessKeyId"`
-		SecretAccessKey string  `json:"secretAccessKey"`
-		Name            *string `json:"name"`
-	}](c)
-	if err != nil {
-		return nil, err
-	}
+// keyImport is the body of ImportKey.
+type keyImport struct {
+	AccessKeyID     string  `json:"accessKeyId"`
+	SecretAccessKey string  `json:"secretAccessKey"`
+	Name            *string `json:"name,omitempty"`
+}
+
+func importKey(c call, in keyImport) (none keyInfo, _ error) {
 	if in.Name == nil {
 		in.Name = new("Imported key")
 	}
 	k, receipt, err := c.s.ops.ImportKey(c.ctx, in.AccessKeyID, in.SecretAccessKey, *in.Name)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	c.applied(receipt)
 	return describeKey(c.s.ops.View(), k, c.s.ops.Now(), true), nil
 }
 
-func updateKey(c call) (any, error) {
-	in, err := body[keyChange](c)
-	if err != nil {
-		return nil, err
-	}
+func updateKey(c call, in keyChange) (none keyInfo, _ error) {
 	change, err := in.change()
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	id := c.Query("id")
 	receipt, err := c.s.ops.UpdateKey(c.ctx, id, change)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	c.applied(receipt)
 	v := c.s.ops.View()
 	k := v.Key(id)
 	if k == nil {
-		return nil, errors.New("the key was deleted meanwhile")
+		return none, control.NoSuchKey(id) // it was deleted meanwhile
 	}
 	return describeKey(v, k, c.s.ops.Now(), false), nil
 }
 
-func deleteKey(c call) (any, error) {
+func deleteKey(c call, _ nothing) (nothing, error) {
 	receipt, err := c.s.ops.DeleteKey(c.ctx, c.Query("id"))
-	if err != nil {
-		return nil, err
+	if err == nil {
+		c.applied(receipt)
 	}
-	c.applied(receipt)
-	return nil, nil
+	return nothing{}, err
 }

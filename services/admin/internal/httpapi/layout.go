@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/google/jsonschema-go/jsonschema"
+
 	"hangar/services/admin/internal/ops"
 	"hangar/shared/control"
 	"hangar/shared/object"
@@ -12,6 +14,11 @@ import (
 
 // zoneRedundancy is {"atLeast": n} or "maximum"; 0 stands for the latter.
 type zoneRedundancy int
+
+var zoneRedundancySchema = &jsonschema.Schema{OneOf: []*jsonschema.Schema{
+	{Type: "string", Enum: []any{"maximum"}},
+	{Type: "object", Required: []string{"atLeast"}, Properties: map[string]*jsonschema.Schema{"atLeast": {Type: "integer"}}},
+}}
 
 func (z zoneRedundancy) MarshalJSON() ([]byte, error) {
 	if z == 0 {
@@ -112,7 +119,7 @@ func layoutJSON(l *control.Layout, staged *control.StagedLayout) clusterLayout {
 	return out
 }
 
-func getClusterLayout(c call) (any, error) {
+func getClusterLayout(c call) (clusterLayout, error) {
 	return presentLayout(c), nil
 }
 
@@ -126,19 +133,21 @@ func presentLayout(c call) clusterLayout {
 	return out
 }
 
-func updateClusterLayout(c call) (any, error) {
-	in, err := body[struct {
-		Roles      []roleChange      `json:"roles"`
-		Parameters *layoutParameters `json:"parameters"`
-	}](c)
-	if err != nil {
-		return nil, err
+// layoutUpdate is the body of UpdateClusterLayout.
+type layoutUpdate struct {
+	Roles      []roleChange      `json:"roles,omitempty"`
+	Parameters *layoutParameters `json:"parameters,omitempty"`
+}
+
+func updateClusterLayout(c call, in layoutUpdate) (none clusterLayout, _ error) {
+	if err := tooMany(len(in.Roles)); err != nil {
+		return none, err
 	}
 	changes := make([]control.RoleChange, 0, len(in.Roles))
 	for _, r := range in.Roles {
 		change, err := r.parse()
 		if err != nil {
-			return nil, err
+			return none, err
 		}
 		changes = append(changes, change)
 	}
@@ -149,7 +158,7 @@ func updateClusterLayout(c call) (any, error) {
 	if in.Parameters != nil && in.Parameters.Consistency != "" {
 		receipt, err := c.s.ops.SetConsistency(c.ctx, in.Parameters.Consistency)
 		if err != nil {
-			return nil, err
+			return none, err
 		}
 		c.applied(receipt)
 	}
@@ -158,7 +167,7 @@ func updateClusterLayout(c call) (any, error) {
 	}
 	receipt, err := c.s.ops.Stage(c.ctx, changes, zones)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	c.applied(receipt)
 	return getClusterLayout(c)
@@ -182,36 +191,50 @@ func (r roleChange) parse() (control.RoleChange, error) {
 	}}, nil
 }
 
-func previewClusterLayoutChanges(c call) (any, error) {
+// layoutPreview has either an error or the rest.
+type layoutPreview struct {
+	Error     string         `json:"error,omitempty"`
+	Message   []string       `json:"message,omitempty"`
+	NewLayout *clusterLayout `json:"newLayout,omitempty"`
+	// Extensions.
+	Moves    []moveJSON     `json:"moves,omitzero"`
+	Services []serviceSpace `json:"services,omitzero"`
+}
+
+func previewClusterLayoutChanges(c call, _ nothing) (layoutPreview, error) {
 	p, err := c.s.ops.Preview(c.ctx)
 	if err != nil {
 		if e := classify(err); e.status < 500 || e.code == "NotImplemented" {
-			return map[string]string{"error": e.msg}, nil // that is what a preview is for
+			return layoutPreview{Error: e.msg}, nil // that is what a preview is for
 		}
-		return nil, err
+		return layoutPreview{}, err
 	}
-	return map[string]any{
-		"message": p.Message, "newLayout": layoutJSON(&p.Layout, nil), "moves": movesJSON(p.Moves), "services": spaceJSON(p.Space),
-	}, nil
+	next := layoutJSON(&p.Layout, nil)
+	return layoutPreview{Message: p.Message, NewLayout: &next, Moves: movesJSON(p.Moves), Services: spaceJSON(p.Space)}, nil
 }
 
-func applyClusterLayout(c call) (any, error) {
-	version, err := layoutVersion(c, "give the version that applying leads to: the current one plus one")
+type appliedLayout struct {
+	Message []string      `json:"message"`
+	Layout  clusterLayout `json:"layout"`
+}
+
+func applyClusterLayout(c call, in atVersion) (none appliedLayout, _ error) {
+	version, err := in.version("give the version that applying leads to: the current one plus one")
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	p, receipt, err := c.s.ops.Apply(c.ctx, version)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	c.applied(receipt)
-	return map[string]any{"message": p.Message, "layout": presentLayout(c)}, nil
+	return appliedLayout{nonNil(p.Message), presentLayout(c)}, nil
 }
 
-func revertClusterLayout(c call) (any, error) {
+func revertClusterLayout(c call, _ nothing) (none clusterLayout, _ error) {
 	receipt, err := c.s.ops.Revert(c.ctx)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	c.applied(receipt)
 	return getClusterLayout(c)

@@ -11,11 +11,9 @@ import (
 
 	"context"
 	"crypto/sha256"
-	"crypto/subtle"
 	"log/slog"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -52,6 +50,9 @@ type Options struct {
 	AdminToken string
 	// MetricsToken guards /metrics; empty leaves it open.
 	MetricsToken string
+	// S3RootDomain is the domain whose subdomains are buckets, as the gateways
+	// have it; may be empty.
+	S3RootDomain string
 	// Registry is what /metrics shows; the server adds its own. Nil makes one.
 	Registry *prometheus.Registry
 	// Health holds checks of this process that /health reports too; may be nil.
@@ -66,14 +67,17 @@ type Server struct {
 	adminToken   [32]byte // SHA-256, so that comparing leaks no length
 	metricsToken *[32]byte
 	checks       *telemetry.Health
+	s3Root       string
+	names        map[string]bool // of the operations
 	log          *slog.Logger
 	requests     *prometheus.CounterVec
 	seconds      *prometheus.HistogramVec
 }
 
-// New makes a server. It panics if its metrics are in the registry already.
+// New makes a server. It panics if its metrics are in the registry already, or
+// if a type of the table of operations cannot be described.
 func New(o Options) *Server {
-	s := &Server{ops: o.Ops, adminToken: sha256.Sum256([]byte(o.AdminToken)), checks: o.Health, log: o.Log}
+	s := &Server{ops: o.Ops, adminToken: sha256.Sum256([]byte(o.AdminToken)), checks: o.Health, s3Root: o.S3RootDomain, names: map[string]bool{}, log: o.Log}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -117,7 +121,10 @@ func New(o Options) *Server {
 	}}))
 	s.app.Get("/health", s.health)
 	s.app.Get("/metrics", s.guardMetrics, adaptor.HTTPHandler(promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{})))
-	s.routes()
+	s.app.Get("/check", s.checkDomain)
+	if err := s.routes(); err != nil {
+		panic(err)
+	}
 	return s
 }
 
@@ -167,87 +174,4 @@ func failing(r telemetry.Report) string {
 		}
 	}
 	return out.String()
-}
-
-// bearer returns the token of a request, "" when there is none.
-func bearer(c *fiber.Ctx) string {
-	scheme, token, _ := strings.Cut(c.Get(fiber.HeaderAuthorization), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return ""
-	}
-	return strings.TrimSpace(token)
-}
-
-func equalToken(given string, want [32]byte) bool {
-	sum := sha256.Sum256([]byte(given))
-	return given != "" && subtle.ConstantTimeCompare(sum[:], want[:]) == 1
-}
-
-func (s *Server) guardMetrics(c *fiber.Ctx) error {
-	if token := bearer(c); s.metricsToken != nil && !equalToken(token, *s.metricsToken) && !equalToken(token, s.adminToken) {
-		return accessDenied
-	}
-	return c.Next()
-}
-
-// admit lets in whoever holds the admin token, or a token of the control state
-// whose scope has the operation.
-func (s *Server) admit(c *fiber.Ctx, operation string) error {
-	token := bearer(c)
-	if equalToken(token, s.adminToken) {
-		return nil
-	}
-	if t := s.ops.View().Authenticate(token, s.ops.Now()); t != nil {
-		for _, allowed := range t.Scope {
-			if allowed == "*" || allowed == operation {
-				return nil
-			}
-		}
-	}
-	return accessDenied
-}
-
-// call is one request to an operation.
-type call struct {
-	*fiber.Ctx
-	ctx context.Context
-	s   *Server
-}
-
-// applied notes on the answer whether a change is applied everywhere.
-func (c call) applied(r ops.Receipt) {
-	if !r.Everywhere {
-		c.Set(HeaderBarrier, "timeout")
-	}
-}
-
-// operation serves one operation of the API: token, deadline, JSON, errors.
-func (s *Server) operation(name string, do func(call) (any, error)) fiber.Handler {
-	return func(c *fiber.Ctx) error {
-		began := time.Now()
-		err := s.run(c, name, do)
-		if err != nil {
-			err = s.fail(c, err)
-		}
-		s.requests.WithLabelValues(name, strconv.Itoa(c.Response().StatusCode())).Inc()
-		s.seconds.WithLabelValues(name).Observe(time.Since(began).Seconds())
-		return err
-	}
-}
-
-func (s *Server) run(c *fiber.Ctx, name string, do func(call) (any, error)) error {
-	if err := s.admit(c, name); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
-	defer cancel()
-	answer, err := do(call{Ctx: c, ctx: ctx, s: s})
-	if err != nil {
-		return err
-	}
-	c.Set(fiber.HeaderCacheControl, "no-store")
-	if answer == nil {
-		return nil
-	}
-	return c.JSON(answer)
 }

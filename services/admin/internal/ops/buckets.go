@@ -3,6 +3,7 @@ package ops
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"hangar/shared/adminapi"
 	"hangar/shared/control"
@@ -10,6 +11,10 @@ import (
 	"hangar/shared/metaapi"
 	"hangar/shared/object"
 )
+
+// ErrNoSuchObject is what an error is about when an object does not exist; it is
+// wrapped in a *fault.Error.
+var ErrNoSuchObject = errors.New("no such object")
 
 // LocalAlias is a name for a key's own use, with rights for that key.
 type LocalAlias struct {
@@ -217,4 +222,60 @@ func (s S3Buckets) Delete(ctx context.Context, keyID string, id object.BucketID)
 	}
 	_, err = s.DeleteBucket(ctx, id)
 	return err
+}
+
+// BucketChange is what an operator changes of a bucket; what is nil, or not set,
+// stays as it is.
+type BucketChange struct {
+	// Website, if set, replaces how the bucket is served; nil inside ends that.
+	Website **control.Website
+	// Quotas, if set, replace both.
+	Quotas *Quotas
+}
+
+// Quotas bound a bucket; nil means that it is not bounded.
+type Quotas struct{ MaxBytes, MaxObjects *int64 }
+
+// maxDocument bounds the names of a site's documents, in bytes.
+const maxDocument = object.MaxKeyBytes
+
+func (c BucketChange) check() error {
+	if c.Quotas != nil {
+		for _, q := range []*int64{c.Quotas.MaxBytes, c.Quotas.MaxObjects} {
+			if q != nil && *q < 0 {
+				return fault.New(fault.Invalid, "a quota is not negative")
+			}
+		}
+	}
+	if c.Website == nil || *c.Website == nil {
+		return nil
+	}
+	w := **c.Website
+	switch {
+	case w.IndexDocument == "":
+		return fault.New(fault.Invalid, "a site needs an index document")
+	case strings.Contains(w.IndexDocument, "/"):
+		return fault.New(fault.Invalid, "the index document is a name in each folder, without slashes")
+	case len(w.IndexDocument) > maxDocument || len(w.ErrorDocument) > maxDocument:
+		return fault.New(fault.Invalid, "a document's name has at most %d bytes", maxDocument)
+	}
+	return nil
+}
+
+// UpdateBucket changes a bucket, field by field: what another administrator
+// changes at the same time in other fields stays.
+func (o *Ops) UpdateBucket(ctx context.Context, id object.BucketID, c BucketChange) (Receipt, error) {
+	if err := c.check(); err != nil {
+		return Receipt{}, err
+	}
+	_, rev, err := o.store.UpdateBucket(ctx, id, func(b *control.Bucket) error {
+		if c.Website != nil {
+			b.Website = *c.Website
+		}
+		if c.Quotas != nil {
+			b.MaxBytes, b.MaxObjects = c.Quotas.MaxBytes, c.Quotas.MaxObjects
+		}
+		return nil
+	})
+	return o.done(ctx, rev, err)
 }

@@ -15,6 +15,7 @@ import (
 	"hangar/shared/layout"
 	"hangar/shared/metaapi"
 	"hangar/shared/object"
+	"hangar/shared/rpc"
 )
 
 const (
@@ -40,6 +41,8 @@ type Node struct {
 	Zone     string
 	Addr     string
 	Hostname string
+	Version  string
+	Started  time.Time
 	Up       bool
 	LastSeen time.Time
 	// Bytes available and in total where its data lies; zero total: unknown.
@@ -79,6 +82,10 @@ type Options struct {
 	Driver Driver
 	// Rows nil means that buckets cannot be looked into, hence not deleted.
 	Rows metaapi.Rows
+	// Caller reaches the operators of nodes; nil means that none can be.
+	Caller rpc.Caller
+	// Self is this process.
+	Self object.NodeID
 	// Now defaults to time.Now.
 	Now func() time.Time
 	Log *slog.Logger
@@ -91,14 +98,20 @@ type Ops struct {
 	fleet   Fleet
 	driver  Driver
 	rows    metaapi.Rows
+	caller  rpc.Caller
+	self    object.NodeID
 	now     func() time.Time
 	log     *slog.Logger
 	compute func(layout.Input) (layout.Assignment, error)
+
+	sweeps workerLog
+	tidy   tidying
 }
 
 // New makes an Ops.
 func New(o Options) *Ops {
-	ops := &Ops{store: o.Store, mirror: o.Mirror, fleet: o.Fleet, driver: o.Driver, rows: o.Rows, now: o.Now, log: o.Log, compute: layout.Compute}
+	ops := &Ops{store: o.Store, mirror: o.Mirror, fleet: o.Fleet, driver: o.Driver, rows: o.Rows, caller: o.Caller, self: o.Self, now: o.Now, log: o.Log, compute: layout.Compute}
+	ops.tidy.order = make(chan struct{}, 1)
 	if ops.fleet == nil {
 		ops.fleet = alone{o.Mirror}
 	}
@@ -171,11 +184,15 @@ func (o *Ops) Run(ctx context.Context) error {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
 	for {
-		if err := o.Sweep(ctx); err != nil && ctx.Err() == nil {
+		err := o.Sweep(ctx)
+		if err != nil && ctx.Err() == nil {
 			o.log.WarnContext(ctx, "clearing up after deletions", "error", err)
 		}
+		o.sweeps.note(o.now(), err)
+		o.tidyAliases(ctx)
 		select {
 		case <-tick.C:
+		case <-o.tidy.order:
 		case <-ctx.Done():
 			return nil
 		}

@@ -6,121 +6,38 @@ import (
 	"crypto/md5"
 	"errors"
 	"slices"
-	"time"
 
 	"hangar/services/gateway/internal/checksum"
 	"hangar/shared/blockapi"
 	"hangar/shared/fault"
-	"hangar/shared/metaapi"
 	"hangar/shared/object"
 	"hangar/shared/record"
 )
 
-// Ending an upload, by completing or aborting it, touches many rows. Whoever
-// does it first holds the upload: nobody else may end it for holdTime, and the
-// verifier counts all its manifests as alive. The holder gives up after
-// endTime; the difference allows for clocks that disagree.
-const (
-	endTime  = 30 * time.Second
-	holdTime = 75 * time.Second
-)
-
-// heldUpload is an upload that this request, and no other, is ending.
-type heldUpload struct {
-	at       Location
-	id       object.VersionID
-	head     record.UploadHead
-	metadata record.Metadata
-}
-
-// hold takes an upload for the caller.
-func (s *Service) hold(ctx context.Context, at Location, id object.VersionID) (held heldUpload, err error) {
+// hold takes an upload for the caller: see record.Uploads.
+func (s *Service) hold(ctx context.Context, at Location, id object.VersionID) (record.HeldUpload, error) {
 	if err := checkKey(at.Key); err != nil {
-		return held, err
+		return record.HeldUpload{}, err
 	}
-	now := s.now()
-	held.at, held.id = at, id
-	_, err = s.rows.Update(ctx, record.UploadKey(at.Bucket, at.Key, id), func(current metaapi.Row) (*metaapi.Value, error) {
-		if current.Value == nil {
-			return nil, noSuchUpload(id)
-		}
-		var err error
-		if held.head, err = record.DecodeUploadHead(current.Value.Head); err != nil {
-			return nil, err
-		}
-		if held.head.CompletingUntil.After(now) {
-			return nil, fault.New(fault.Unavailable, "the upload is being completed or aborted; try again")
-		}
-		if held.metadata, err = record.DecodeUploadBody(current.Value.Body); err != nil {
-			return nil, err
-		}
-		held.head.CompletingUntil = now.Add(holdTime)
-		value := *current.Value
-		value.Head = held.head.Append(nil)
-		return &value, nil
-	})
+	held, err := s.uploads.Hold(ctx, at.Bucket, at.Key, id)
+	if fault.Is(err, fault.NotFound) {
+		err = noSuchUpload(id)
+	}
 	return held, err
 }
 
-// errNotHeld ends an attempt to give up what another request holds by now.
-var errNotHeld = errors.New("not held any more")
-
 // giveUp lets others end the upload.
-func (s *Service) giveUp(ctx context.Context, held heldUpload) {
+func (s *Service) giveUp(ctx context.Context, held record.HeldUpload) {
 	ctx, done := cleanupContext(ctx)
 	defer done()
-	key := record.UploadKey(held.at.Bucket, held.at.Key, held.id)
-	_, err := s.rows.Update(ctx, key, func(current metaapi.Row) (*metaapi.Value, error) {
-		if current.Value == nil {
-			return nil, errNotHeld
-		}
-		head, err := record.DecodeUploadHead(current.Value.Head)
-		if err != nil {
-			return nil, err
-		}
-		if !head.CompletingUntil.Equal(held.head.CompletingUntil) {
-			return nil, errNotHeld
-		}
-		head.CompletingUntil = time.Time{}
-		value := *current.Value
-		value.Head = head.Append(nil)
-		return &value, nil
-	})
-	if !errors.Is(err, errNotHeld) {
-		s.logCleanup(ctx, "an upload stays held until its time is up", err)
-	}
+	s.logCleanup(ctx, "an upload stays held until its time is up", s.uploads.GiveUp(ctx, held))
 }
 
-// removeUpload removes the rows of a held upload. Its own goes after its
-// parts': as long as it is there the rest can be found. A part whose row came
-// between is removed here, one that comes later by its own request, which then
-// finds the upload gone.
-func (s *Service) removeUpload(ctx context.Context, held heldUpload) error {
+// removeUpload removes the rows of a held upload.
+func (s *Service) removeUpload(ctx context.Context, held record.HeldUpload) error {
 	ctx, done := cleanupContext(ctx)
 	defer done()
-	if err := s.removeParts(ctx, held); err != nil {
-		return err
-	}
-	if _, err := s.rows.Put(ctx, record.UploadKey(held.at.Bucket, held.at.Key, held.id), nil); err != nil {
-		return err
-	}
-	return s.removeParts(ctx, held)
-}
-
-func (s *Service) removeParts(ctx context.Context, held heldUpload) error {
-	var failed error
-	var numbers []int
-	for number := range s.parts(ctx, held.at, held.id, 0, MaxListed, &failed) {
-		numbers = append(numbers, number)
-	}
-	if failed != nil {
-		return failed
-	}
-	const beside = 16
-	return eachOf(ctx, beside, len(numbers), func(ctx context.Context, i int) error {
-		_, err := s.rows.Put(ctx, record.PartKey(held.at.Bucket, held.at.Key, held.id, numbers[i]), nil)
-		return err
-	})
+	return s.uploads.Remove(ctx, held)
 }
 
 // CompleteUpload implements Store.
@@ -129,7 +46,7 @@ func (s *Service) removeParts(ctx context.Context, held heldUpload) error {
 // and the upload's row go. After a crash in between the object is there or
 // not, and whoever repeats the request finds out and finishes the work.
 func (s *Service) CompleteUpload(ctx context.Context, in CompleteInput) (Info, error) {
-	ctx, done := context.WithTimeout(ctx, endTime)
+	ctx, done := context.WithTimeout(ctx, record.EndTime)
 	defer done()
 	held, err := s.hold(ctx, in.Location, in.Upload)
 	if errors.Is(err, ErrNoSuchUpload) {
@@ -176,7 +93,7 @@ func completedAs(f found, in CompleteInput) bool {
 
 // complete writes the object's row. It returns the manifests of parts that the
 // client did not name.
-func (s *Service) complete(ctx context.Context, in CompleteInput, held heldUpload) (Info, []object.ManifestID, error) {
+func (s *Service) complete(ctx context.Context, in CompleteInput, held record.HeldUpload) (Info, []object.ManifestID, error) {
 	f, err := s.find(ctx, in.Location)
 	if err == nil && completedAs(f, in) {
 		return fullInfo(in.Location, f.head, f.body), nil, nil
@@ -206,7 +123,7 @@ type pickedPart struct {
 }
 
 // pickParts reads the parts that the client named and checks them one by one.
-func (s *Service) pickParts(ctx context.Context, in CompleteInput, held heldUpload) (picked []pickedPart, unused []object.ManifestID, err error) {
+func (s *Service) pickParts(ctx context.Context, in CompleteInput, held record.HeldUpload) (picked []pickedPart, unused []object.ManifestID, err error) {
 	if len(in.Parts) == 0 || len(in.Parts) > MaxParts {
 		return nil, nil, invalid("an object is made of 1 to %d parts", MaxParts)
 	}
@@ -216,7 +133,7 @@ func (s *Service) pickParts(ctx context.Context, in CompleteInput, held heldUplo
 		}
 	}
 	picked = make([]pickedPart, 0, len(in.Parts))
-	for number, part := range s.parts(ctx, held.at, held.id, 0, MaxListed, &err) {
+	for number, part := range s.uploads.Parts(ctx, held.Bucket, held.Key, held.ID, 0, MaxListed, &err) {
 		want := len(picked)
 		if want == len(in.Parts) || in.Parts[want].Number > number {
 			unused = append(unused, part.Manifest.ID)
@@ -257,12 +174,12 @@ func matchPart(want CompletePart, have record.PartHead) error {
 }
 
 // assemble makes the object out of its parts.
-func (s *Service) assemble(in CompleteInput, held heldUpload, parts []pickedPart) (record.ObjectHead, record.ObjectBody, error) {
+func (s *Service) assemble(in CompleteInput, held record.HeldUpload, parts []pickedPart) (record.ObjectHead, record.ObjectBody, error) {
 	head := record.ObjectHead{
-		Version: in.Upload, Modified: s.now(), Parts: len(parts), Checksum: held.head.Checksum,
-		StorageClass: held.metadata.StorageClass, Manifests: true,
+		Version: in.Upload, Modified: s.now(), Parts: len(parts), Checksum: held.Head.Checksum,
+		StorageClass: held.Metadata.StorageClass, Manifests: true,
 	}
-	body := record.ObjectBody{Metadata: held.metadata, Kind: record.InParts}
+	body := record.ObjectBody{Metadata: held.Metadata, Kind: record.InParts}
 	body.Parts = make([]record.PartRef, len(parts))
 	md5s := md5.New()
 	for i, p := range parts {
@@ -281,11 +198,11 @@ func (s *Service) assemble(in CompleteInput, held heldUpload, parts []pickedPart
 	if in.Size >= 0 && in.Size != head.Size {
 		return head, body, invalid("the parts have %d bytes together, not %d", head.Size, in.Size)
 	}
-	sum, err := wholeChecksum(held.head, in.Checksum, parts)
+	sum, err := wholeChecksum(held.Head, in.Checksum, parts)
 	if err != nil {
 		return head, body, err
 	}
-	body.Checksum, head.Composite = sum, head.Checksum != record.NoChecksum && !held.head.FullObject
+	body.Checksum, head.Composite = sum, head.Checksum != record.NoChecksum && !held.Head.FullObject
 	return head, body, nil
 }
 

@@ -115,6 +115,7 @@ type Service struct {
 	rows     metaapi.Rows
 	blocks   blockapi.Store
 	verifier *record.Verifier
+	uploads  record.Uploads
 	log      *slog.Logger
 	buffers  *buffers
 	reads    *tokens
@@ -133,6 +134,7 @@ func New(rows metaapi.Rows, blocks blockapi.Store, log *slog.Logger, cfg Config)
 		rows:     rows,
 		blocks:   blocks,
 		verifier: record.NewVerifier(rows, cfg.Now),
+		uploads:  record.Uploads{Rows: rows, Now: cfg.Now},
 		log:      log,
 		fence:    newFence(),
 		buffers:  newBuffers(cfg.WriteMemory, cfg.BlockBytes),

@@ -223,7 +223,7 @@ func (s *Service) ListParts(ctx context.Context, in ListPartsInput) (PartListing
 	limit := min(in.Limit, MaxListed)
 	// One more than asked for tells whether there are more; but a scan has its
 	// own limit, and rows of another upload may follow.
-	for number, part := range s.parts(ctx, in.Location, in.Upload, after, limit+1, &err) {
+	for number, part := range s.uploads.Parts(ctx, in.Bucket, in.Key, in.Upload, after, limit+1, &err) {
 		if len(out.Parts) == limit {
 			out.More = true
 			break
@@ -232,43 +232,6 @@ func (s *Service) ListParts(ctx context.Context, in ListPartsInput) (PartListing
 		out.Next = number
 	}
 	return out, err
-}
-
-// parts yields the parts of an upload with numbers above after, in order, read
-// in pages of up to hint rows. An error ends it and is left in *failed.
-func (s *Service) parts(ctx context.Context, at Location, upload object.VersionID, after, hint int, failed *error) func(func(int, record.PartHead) bool) {
-	return func(yield func(int, record.PartHead) bool) {
-		r := metaapi.Range{
-			Table: metaapi.Parts, Bucket: at.Bucket, Key: at.Key,
-			FromKey: at.Key, FromSub: record.PartSub(upload, after), FromExcluded: true,
-			Limit: min(hint, MaxListed),
-		}
-		for {
-			page, err := s.rows.Scan(ctx, r)
-			if err != nil {
-				*failed = err
-				return
-			}
-			for _, e := range page.Entries {
-				number, ok := record.ParsePartSub(upload, e.Sub)
-				if !ok {
-					return // the rows of this upload are neighbours
-				}
-				part, err := record.DecodePartHead(e.Head)
-				if err != nil {
-					*failed = err
-					return
-				}
-				if !yield(number, part) {
-					return
-				}
-				r.FromSub = e.Sub
-			}
-			if !page.More || len(page.Entries) == 0 {
-				return
-			}
-		}
-	}
 }
 
 func (s *Service) logCleanup(ctx context.Context, msg string, err error) {

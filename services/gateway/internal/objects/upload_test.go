@@ -411,7 +411,7 @@ func TestOneEndsAnUpload(t *testing.T) {
 	if err := w.AbortUpload(t.Context(), w.at("k"), id); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("aborted while being completed: %v", err)
 	}
-	w.pass(holdTime + time.Second)
+	w.pass(record.HoldTime + time.Second)
 	if _, err := w.finishUpload("k", id, part); err != nil {
 		t.Error(err)
 	}
@@ -434,7 +434,7 @@ func TestCompletionIsFinishedByTheNext(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.rows.spoil(nil)
-	w.pass(holdTime + time.Second)
+	w.pass(record.HoldTime + time.Second)
 	if _, err := w.finishUpload("k", id, part, two); err != nil {
 		t.Fatal(err)
 	}
