@@ -150,7 +150,7 @@ func (e *endpoint) serve(ctx context.Context, m Message) (a Answer, began bool) 
 	if ctx.Err() != nil {
 		return a, false
 	}
-	a.Err = span(ctx, e.conn.tracer, e.name, func(ctx context.Context) (err error) {
+	a.Err = traced(ctx, e.conn.tracer, e.name, func(ctx context.Context) (err error) {
 		a.Message, err = e.protected(ctx, m)
 		return err
 	})

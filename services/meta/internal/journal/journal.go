@@ -147,16 +147,22 @@ func (s *Store) commit(b *kv.Batch) error {
 	if s.failed != nil {
 		return fault.Wrap(fault.StorageFull, s.failed, "no writes are taken since a commit failed")
 	}
+	began := b.Clock()
 	at, err := s.append(b)
+	b.Note("journal.append", began)
 	if err == nil {
 		// The compaction leaves the segment alone without that.
 		s.log.Settle(at)
+		began = b.Clock()
 		err = s.log.Sync(at)
+		b.Note("journal.sync", began)
 	} else if !errors.Is(err, segment.ErrBroken) {
 		return err // and nothing was written
 	}
 	if err == nil {
+		began = b.Clock()
 		err = s.apply(b, record.Position{Seq: s.applied.Seq + 1, Segment: at.Segment, End: at.End()})
+		b.Note("badger.apply", began)
 	}
 	if err != nil {
 		// The record may be on the disk: then it counts when the store is opened
