@@ -113,6 +113,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.store.Store(store)
 	seen := newMetrics(g.deps.Telemetry.Registry)
 	defer seen.unregister()
+	if conf != nil {
+		seen.certificate(conf.Certificates[0].Leaf.NotAfter)
+	}
 	cluster := g.deps.View().Cluster
 	api := s3.New(s3.Options{
 		Store: store, Buckets: g.deps.Buckets,

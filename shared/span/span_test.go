@@ -58,7 +58,7 @@ func TestPartsAreChildren(t *testing.T) {
 	for i, want := range []struct {
 		name, status string
 		child        bool // of the root
-	}{{"past", "", false}, {"part", "Internal", true}, {"past", "", false}, {"part", "StorageFull", true}} {
+	}{{"past", "", false}, {"part", "internal", true}, {"past", "", false}, {"part", "storage full", true}} {
 		s := ended[i]
 		if s.Name() != want.name || s.Status().Description != want.status || (s.Parent().SpanID() == root) != want.child {
 			t.Errorf("span %d is %q with status %q", i, s.Name(), s.Status().Description)

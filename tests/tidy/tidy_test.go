@@ -91,6 +91,7 @@ var layers = map[string][]string{
 	"shared/register":  {"object", "fault", "layout"},
 	"shared/rpc":       {"object", "fault", "layout", "span"},
 	"shared/span":      {"fault"},
+	"shared/diskprobe": {},
 	"shared/natsd":     {"fault"},
 	"shared/lifecycle": {},
 	"shared/config":    {"fault"},
@@ -105,7 +106,7 @@ var layers = map[string][]string{
 	"shared/segment":   {"object", "fault", "blockapi", "freespace"},
 	"shared/record":    {"object", "fault", "metaapi", "blockapi"},
 	"shared/work":      {"fault", "nodeapi", "lifecycle"},
-	"shared/process":   {"object", "layout", "rpc", "control", "metaapi", "nodeapi", "telemetry", "config", "lifecycle"},
+	"shared/process":   {"object", "fault", "layout", "rpc", "control", "metaapi", "nodeapi", "telemetry", "config", "lifecycle"},
 }
 
 func TestLayers(t *testing.T) {

@@ -194,6 +194,13 @@ func (s *Store) Writable() error {
 	return s.index.Writable()
 }
 
+// DiskFailing says why the segments' disk is not to be relied on; see
+// segment.Log.
+func (s *Store) DiskFailing(stall time.Duration) error { return s.log.Failing(stall) }
+
+// Traffic is the bytes that blocks were written and read with.
+func (s *Store) Traffic() (written, read int64) { return s.log.Traffic() }
+
 // Counters returns the live counters.
 func (s *Store) Counters() *Counters { return &s.counters }
 
