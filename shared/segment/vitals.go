@@ -35,10 +35,14 @@ func (v *vitals) end(now time.Time, err error) {
 	}
 }
 
-// Failing says why the log's disk is not to be relied on: the last write or
-// sync failed, or none has ended for longer than stall although one is under
-// way. It never waits.
+// Failing says why the log's disk is not to be relied on: there is no room for
+// the largest record above the reserve, the last write or sync failed, or none
+// has ended for longer than stall although one is under way. It waits for none
+// of them.
 func (l *Log) Failing(stall time.Duration) error {
+	if err := l.room(recordHeader + MaxDataBytes + l.opts.ReserveBytes); err != nil {
+		return err
+	}
 	if err := l.vitals.failed.Load(); err != nil {
 		return fmt.Errorf("the last write to %s failed: %w", l.dir, *err)
 	}
