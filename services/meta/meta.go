@@ -5,6 +5,7 @@
 package meta
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,12 +14,15 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"hangar/services/meta/internal/bodies"
 	"hangar/services/meta/internal/journal"
 	"hangar/services/meta/internal/membership"
 	"hangar/services/meta/internal/table"
 	"hangar/shared/control"
 	"hangar/shared/datadir"
+	"hangar/shared/diskprobe"
 	"hangar/shared/kv"
 	"hangar/shared/kv/badgerkv"
 	"hangar/shared/layout"
@@ -74,6 +78,23 @@ type Service struct {
 	log      *slog.Logger
 	ready    chan struct{}
 	followed atomic.Uint64 // the epoch whose partitions are served
+	disk     *diskprobe.Probe
+	syncs    prometheus.Histogram
+	failing  atomic.Pointer[func() error] // set once the store is open
+}
+
+// Failing says why this node's disk is not to be relied on, nil while it takes
+// writes. It waits for no disk.
+func (s *Service) Failing() error {
+	if f := s.failing.Load(); f != nil {
+		return (*f)()
+	}
+	return nil
+}
+
+// diskOf is the state of the disk under an open store.
+func (s *Service) diskOf(rows *table.Table, store *journal.Store) error {
+	return cmp.Or(rows.Writable(), s.disk.Failing(), store.Log().Failing(diskprobe.Stall))
 }
 
 // New makes a service. It starts nothing, but claims a new data directory.
@@ -90,7 +111,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	return &Service{
 		cfg: cfg, deps: deps, node: node, rows: filepath.Join(cfg.Dir, rowsDir), ready: make(chan struct{}),
-		log: deps.Telemetry.Logger.With("node", node.String()),
+		log:   deps.Telemetry.Logger.With("node", node.String()),
+		syncs: newSyncs(),
+		disk:  diskprobe.New(cfg.Dir, nil, deps.Telemetry.Logger),
 	}, nil
 }
 
@@ -133,7 +156,11 @@ func (s *Service) Run(ctx context.Context) error {
 		g.Go("members", members.Run)
 		g.Go("copier", copier.Run)
 		g.Go("journal", store.Run)
+		g.Go("disk probe", s.disk.Run)
+		failing := func() error { return s.diskOf(rows, store) }
+		s.failing.Store(&failing)
 		metrics := newMetrics(s.deps.Telemetry.Registry, rows, writer, large, old, repair)
+		metrics.disk(s, store)
 		metrics.changes(members, copier)
 		g.Defer("metrics", func(context.Context) error { metrics.unregister(); return nil })
 
@@ -153,7 +180,7 @@ func (s *Service) Run(ctx context.Context) error {
 		g.Go("layout", func(ctx context.Context) error { return s.follow(ctx, server, members) })
 		g.Go("collector", s.onceReady(old.Run))
 		g.Go("repair", s.onceReady(repair.Run))
-		s.deps.Telemetry.Health.Register("meta", func(context.Context) error { return s.check(rows) })
+		s.deps.Telemetry.Health.Register("meta", func(context.Context) error { return s.check() })
 		return nil
 	})
 }
@@ -179,6 +206,7 @@ func (s *Service) open(g *lifecycle.Group) (*journal.Store, error) {
 			SegmentBytes: s.cfg.SegmentMiB << 20,
 			ReserveBytes: s.cfg.ReserveMiB << 20,
 			NoSync:       !s.cfg.Sync,
+			OnSync:       func(d time.Duration) { s.syncs.Observe(d.Seconds()) },
 			Log:          s.log,
 		},
 		Log: s.log,
@@ -215,8 +243,8 @@ func (s *Service) follow(ctx context.Context, server *metaapi.Server, members *m
 }
 
 // check reports why requests would fail at present.
-func (s *Service) check(rows *table.Table) error {
-	if err := rows.Writable(); err != nil {
+func (s *Service) check() error {
+	if err := s.Failing(); err != nil {
 		return err
 	}
 	if ring := s.ring(); ring != nil && s.followed.Load() < ring.Epoch {
