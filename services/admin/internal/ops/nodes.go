@@ -12,6 +12,7 @@ import (
 	"hangar/shared/object"
 )
 
+// Words and limits of questions to nodes.
 const (
 	// AllNodes stands for every node that can answer where an operator names one.
 	AllNodes = "*"
