@@ -12,9 +12,11 @@ import (
 	"hangar/shared/object"
 )
 
+// Words and limits of questions to nodes.
 const (
-	// AllNodes and ThisNode stand for node ids where an operator names nodes.
+	// AllNodes stands for every node that can answer where an operator names one.
 	AllNodes = "*"
+	// ThisNode stands for the node that serves the request.
 	ThisNode = "self"
 
 	// ServiceGateway and ServiceAdmin are the services that keep no data.
