@@ -105,7 +105,7 @@ func TestGatewayServesTLS(t *testing.T) {
 	check(t, mirror.WaitSynced(t.Context()))
 	tel, err := telemetry.New(t.Context(), telemetry.Config{LogLevel: slog.LevelError}, "gateway", "test")
 	check(t, err)
-	cert, key, pool := certificate(t)
+	cert, key, pool := selfSigned(t)
 	var cfg Config
 	defaults(t, &cfg, "HANGAR_S3_ADDR=127.0.0.1:0", "HANGAR_TLS_CERT="+cert, "HANGAR_TLS_KEY="+key)
 	gw, err := New(cfg, Deps{Rows: metatest.NewRows(), Blocks: blocktest.NewStore(),
@@ -182,8 +182,8 @@ func TestConfigIsChecked(t *testing.T) {
 	}
 }
 
-// certificate writes a certificate for 127.0.0.1 and returns who trusts it.
-func certificate(t *testing.T) (certFile, keyFile string, pool *x509.CertPool) {
+// selfSigned writes a certificate for 127.0.0.1 and returns who trusts it.
+func selfSigned(t *testing.T) (certFile, keyFile string, pool *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	check(t, err)

@@ -12,6 +12,7 @@ require hangar/services/blocks v0.0.0
 
 require (
 	github.com/spf13/cobra v1.10.2
+	golang.org/x/crypto v0.58.0
 	hangar/services/admin v0.0.0
 )
 
@@ -66,7 +67,6 @@ require (
 	go.opentelemetry.io/otel/sdk v1.47.0 // indirect
 	go.opentelemetry.io/otel/trace v1.47.0 // indirect
 	go.opentelemetry.io/proto/otlp v1.11.0 // indirect
-	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/net v0.61.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
