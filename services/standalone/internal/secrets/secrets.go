@@ -36,6 +36,8 @@ type Options struct {
 	Dir string
 	// Hosts are further names and addresses of the S3 endpoint and the Admin API.
 	Hosts []string
+	// S3Endpoint and AdminEndpoint are the URLs at which the cluster is reached.
+	S3Endpoint, AdminEndpoint string
 	// Owner is the user id that the processes run with; -1 leaves the files to
 	// whoever makes them.
 	Owner int
@@ -148,8 +150,8 @@ func (m *maker) access() error {
 		return err
 	}
 	a = datadir.Access{
-		S3Endpoint: "https://127.0.0.1:3900", Region: "hangar", AccessKey: "GK" + random(12), SecretKey: random(32),
-		AdminEndpoint: "https://127.0.0.1:3903", AdminToken: token, CA: "ca.crt",
+		S3Endpoint: m.S3Endpoint, Region: "hangar", AccessKey: "GK" + random(12), SecretKey: random(32),
+		AdminEndpoint: m.AdminEndpoint, AdminToken: token, CA: "ca.crt",
 	}
 	return datadir.WriteAccess(m.Dir, a)
 }
