@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"log/slog"
 	"math/big"
 	"net"
@@ -138,6 +139,26 @@ func TestGatewayServesTLS(t *testing.T) {
 	}
 }
 
+// TestDrainingGatewayTurnsBalancersAway: /health fails before the listener closes.
+func TestDrainingGatewayTurnsBalancersAway(t *testing.T) {
+	tel, err := telemetry.New(t.Context(), telemetry.Config{LogLevel: slog.LevelError}, "gateway", "test")
+	check(t, err)
+	var cfg Config
+	defaults(t, &cfg, "HANGAR_S3_DRAIN=25s")
+	gw, err := New(cfg, Deps{Telemetry: tel})
+	check(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- gw.Drain(ctx) }()
+	for tel.Health.Check(t.Context()).Checks["s3"] != "about to stop" {
+		check(t, t.Context().Err())
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("the drain ended with %v", err)
+	}
+}
+
 func TestProcessJoinsTheCluster(t *testing.T) {
 	c := newCluster(t)
 	var cfg ProcessConfig
@@ -174,7 +195,7 @@ func TestBusyPortIsOneClearError(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	for _, bad := range []string{"HANGAR_TLS_CERT=x", "HANGAR_S3_MAX_REQUESTS=0", "HANGAR_BLOCK_BYTES=1", "HANGAR_INLINE_BYTES=99999999", "HANGAR_S3_STALL_TIMEOUT=-1s"} {
+	for _, bad := range []string{"HANGAR_TLS_CERT=x", "HANGAR_S3_DRAIN=1h", "HANGAR_S3_MAX_REQUESTS=0", "HANGAR_BLOCK_BYTES=1", "HANGAR_INLINE_BYTES=99999999", "HANGAR_S3_STALL_TIMEOUT=-1s"} {
 		name, _, _ := strings.Cut(bad, "=")
 		if err := config.Parse(new(Config), []string{bad}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", bad, err)

@@ -1,10 +1,8 @@
 package secrets
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -146,29 +144,22 @@ func TestServersTrustEachOther(t *testing.T) {
 	for dir, welcome := range map[string]bool{ours: true, theirs: false} {
 		cert, err := tls.LoadX509KeyPair(filepath.Join(dir, "nats/tls.crt"), filepath.Join(dir, "nats/tls.key"))
 		must(t, err)
-		// Who is welcome is waited for; nobody says anything first.
-		err = knock(addrs[0], cert)
-		if waits := err == nil || errors.Is(err, os.ErrDeadlineExceeded); waits != welcome {
+		if err := knock(addrs[0], cert); (err == nil) != welcome {
 			t.Errorf("welcome %t: %v", welcome, err)
 		}
 	}
 }
 
-// knock does what a server that wants to join does first.
+// knock does what a server that wants to join does first; the other then
+// introduces itself.
 func knock(addr string, cert tls.Certificate) error {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	if _, err := bufio.NewReader(conn).ReadString('\n'); err != nil {
-		return err
-	}
 	c := tls.Client(conn, &tls.Config{Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true})
 	if err := c.Handshake(); err != nil {
-		return err
-	}
-	if err := c.SetReadDeadline(time.Now().Add(2 * time.Second)); err != nil {
 		return err
 	}
 	_, err = c.Read(make([]byte, 1))
