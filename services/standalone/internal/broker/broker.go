@@ -52,6 +52,7 @@ func Users() []User {
 		}, Subscribe: []Rule{{serves("meta", "p", "n"), "serve rows, peers and operators"}}},
 		{Name: "blocks", Publish: []Rule{
 			{of("blocks.n", "get", "list", "digests", "confirm"), "fetch from and compare with other members"},
+			{[]string{"hangar.blocks.all.release"}, "hint that blocks have lost their owner"},
 			{of("meta.p", "row"), "ask whether owners live"},
 		}, Subscribe: []Rule{{serves("blocks", "p", "n", "all"), "serve blocks, peers and operators"}}},
 		{Name: "admin", Publish: []Rule{
