@@ -15,7 +15,7 @@ LINT_VERSION := v2.15.0
 SAY      = @printf '\033[1m==> %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit e2e faults consistency durability consistency-bites race check fmt vet lint tidy bench bench-geo clients clean
+.PHONY: up down images compose-test help build run test unit e2e faults consistency durability consistency-bites race check fmt vet lint tidy bench bench-geo clients clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -99,5 +99,39 @@ bench-geo: build ## requests between three zones, in round trips; needs root
 clients: ## install the S3 clients that the tests use, where missing
 	@tests/clients.sh
 
-clean: ## remove what was built
+# The deployment of containers: deploy/compose. Processes run as the user who
+# says make up, or as nobody in particular where that is root.
+COMPOSE_DIR := deploy/compose
+IMAGES      := $(BIN)/images
+SECRETS     := $(COMPOSE_DIR)/secrets
+OWNER       := $(shell id -u | sed 's/^0$$/65532/')
+DOCKER_ARCH  = $(shell docker version --format '{{.Server.Arch}}')
+COMPOSE      = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose) \
+	--project-directory $(COMPOSE_DIR) -f $(COMPOSE_DIR)/compose.yaml
+
+up: images ## start a cluster of containers (deploy/compose) and print how to use it; SCALE=4 gateways
+	$(SAY) "Starting the cluster"
+	@$(BIN)/hangar init secrets --data $(SECRETS) --owner $(OWNER) $(addprefix --host ,$(HOSTS))
+	@printf 'COMPOSE_PROJECT_NAME=hangar\nHANGAR_UID=%s\n' $(OWNER) >$(COMPOSE_DIR)/.env
+	@$(COMPOSE) up -d --build $(if $(SCALE),--scale gateway=$(SCALE))
+	@$(BIN)/hangar init cluster --data $(SECRETS) --meta 3 --blocks 3
+
+down: ## stop the cluster of containers; its data stays
+	@$(COMPOSE) down
+
+images: build
+	$(SAY) "Binaries for the images"
+	@mkdir -p $(IMAGES)/data
+	@CGO_ENABLED=0 GOOS=linux GOARCH=$(DOCKER_ARCH) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(IMAGES)/ \
+		./services/standalone/cmd/hangar ./services/gateway/cmd/gateway ./services/meta/cmd/meta \
+		./services/blocks/cmd/blocks ./services/admin/cmd/admin
+	@cp $(COMPOSE_DIR)/Dockerfile $(IMAGES)/
+	@$(COMPOSE_DIR)/balancer.sh $(IMAGES)/haproxy
+
+compose-test: images clients ## the cluster of containers with a zone lost, gateways added and restarted
+	$(SAY) "Containers"
+	@cd tests && $(GO) test -tags compose -timeout 20m -count=1 -v ./compose | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
+
+clean: ## remove what was built; with DATA_TOO=yes also the containers' data and secrets
+	@if [ "$(DATA_TOO)" = yes ]; then $(COMPOSE) down --volumes && rm -rf $(SECRETS) $(COMPOSE_DIR)/.env; fi
 	rm -rf $(BIN)

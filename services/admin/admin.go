@@ -17,6 +17,7 @@ import (
 	"hangar/services/admin/internal/httpapi"
 	"hangar/services/admin/internal/ops"
 	"hangar/shared/adminapi"
+	"hangar/shared/certificate"
 	"hangar/shared/control"
 	"hangar/shared/lifecycle"
 	"hangar/shared/metaapi"
@@ -29,6 +30,8 @@ import (
 type Config struct {
 	Addr            string `env:"HANGAR_ADMIN_ADDR" envDefault:":3903" desc:"Address of the Admin API"`
 	Token           string `env:"HANGAR_ADMIN_TOKEN" file:"true" desc:"Bearer token that gives access to the whole Admin API"`
+	TLSCert         string `env:"HANGAR_ADMIN_TLS_CERT" desc:"File with the certificate of the Admin API; empty serves plain HTTP"`
+	TLSKey          string `env:"HANGAR_ADMIN_TLS_KEY" desc:"File with the key of that certificate"`
 	MetricsToken    string `env:"HANGAR_METRICS_TOKEN" file:"true" desc:"Bearer token for /metrics of the Admin API; empty leaves it open"`
 	S3RootDomain    string `env:"HANGAR_S3_ROOT_DOMAIN" desc:"Domain whose subdomains are buckets, such as .s3.example.org; empty allows path-style requests only"`
 	ControlReplicas int    `env:"HANGAR_CONTROL_REPLICAS" envDefault:"0" desc:"NATS servers that hold the control state: 1, 3 or 5; 0 keeps what it has, 1 for a new cluster"`
@@ -47,7 +50,11 @@ func (c *Config) Validate() error {
 	case c.ControlReplicas < 0 || c.ControlReplicas > 5 || c.ControlReplicas != 0 && c.ControlReplicas%2 == 0:
 		return errors.New("HANGAR_CONTROL_REPLICAS must be 0, 1, 3 or 5")
 	}
-	return nil
+	return c.certificate(nil).Validate()
+}
+
+func (c *Config) certificate(log *slog.Logger) certificate.Files {
+	return certificate.Files{Cert: c.TLSCert, Key: c.TLSKey, Setting: "HANGAR_ADMIN_TLS", Log: log}
 }
 
 // Deps is what an admin service stands on. The mirror must be running.
@@ -134,9 +141,9 @@ func (s *Service) Addr() net.Addr { return s.addr }
 
 // Run serves until ctx ends. It may be called once.
 func (s *Service) Run(ctx context.Context) error {
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Addr)
+	ln, err := s.listen(ctx)
 	if err != nil {
-		return fmt.Errorf("HANGAR_ADMIN_ADDR: %w", err)
+		return err
 	}
 	return lifecycle.Run(ctx, func(g *lifecycle.Group) error {
 		// Whoever asks for health first gets an answer that means something.
@@ -167,4 +174,16 @@ func (s *Service) Run(ctx context.Context) error {
 		s.deps.Log.InfoContext(ctx, "serving the Admin API", "addr", ln.Addr().String())
 		return nil
 	})
+}
+
+func (s *Service) listen(ctx context.Context) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("HANGAR_ADMIN_ADDR: %w", err)
+	}
+	secure, err := s.cfg.certificate(s.deps.Log).Listen(l)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return secure, nil
 }

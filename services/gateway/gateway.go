@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"hangar/services/gateway/internal/s3"
 	"hangar/shared/adminapi"
 	"hangar/shared/blockapi"
+	"hangar/shared/certificate"
 	"hangar/shared/control"
 	"hangar/shared/fault"
 	"hangar/shared/lifecycle"
@@ -35,6 +37,7 @@ type Config struct {
 	MaxRequests  int           `env:"HANGAR_S3_MAX_REQUESTS" envDefault:"512" desc:"Requests served at once; more are answered with SlowDown"`
 	StallTimeout time.Duration `env:"HANGAR_S3_STALL_TIMEOUT" envDefault:"60s" desc:"How long a client may neither send nor take a byte"`
 	Grace        time.Duration `env:"HANGAR_S3_GRACE" envDefault:"20s" desc:"How long a stopping gateway waits for requests under way"`
+	Drain        time.Duration `env:"HANGAR_S3_DRAIN" envDefault:"0s" desc:"How long a gateway that is asked to stop goes on serving while /health fails, so that load balancers turn away first"`
 	InlineBytes  int64         `env:"HANGAR_INLINE_BYTES" envDefault:"32768" desc:"Largest object that is kept in its row instead of in blocks"`
 	BlockBytes   int64         `env:"HANGAR_BLOCK_BYTES" envDefault:"1048576" desc:"Size of the blocks that larger objects are cut into"`
 	WriteMemory  int64         `env:"HANGAR_WRITE_MEMORY" envDefault:"100663296" desc:"Most bytes of blocks on their way to the blocks service"`
@@ -45,20 +48,27 @@ type Config struct {
 // Validate implements config.Validator.
 func (c *Config) Validate() error {
 	switch {
-	case (c.TLSCert == "") != (c.TLSKey == ""):
-		return errors.New("HANGAR_TLS_CERT and HANGAR_TLS_KEY go together: set both or none")
 	case c.MaxRequests < 1:
 		return errors.New("HANGAR_S3_MAX_REQUESTS must be at least 1")
 	case c.StallTimeout <= 0:
 		return errors.New("HANGAR_S3_STALL_TIMEOUT must be more than 0s")
 	case c.Grace < 0:
 		return errors.New("HANGAR_S3_GRACE must not be less than 0s")
+	case c.Drain < 0 || c.Drain > maxDrain:
+		return fmt.Errorf("HANGAR_S3_DRAIN must be between 0s and %s", maxDrain)
 	case c.BlockBytes < 64<<10 || c.BlockBytes > blockapi.MaxBlockBytes:
 		return fmt.Errorf("HANGAR_BLOCK_BYTES must be between 65536 and %d", blockapi.MaxBlockBytes)
 	case c.InlineBytes < 0 || c.InlineBytes > c.BlockBytes:
 		return errors.New("HANGAR_INLINE_BYTES must be between 0 and HANGAR_BLOCK_BYTES")
 	}
-	return nil
+	return c.certificate(nil).Validate()
+}
+
+// maxDrain leaves room within the time that a part of a process has to stop.
+const maxDrain = 25 * time.Second
+
+func (c *Config) certificate(log *slog.Logger) certificate.Files {
+	return certificate.Files{Cert: c.TLSCert, Key: c.TLSKey, Setting: "HANGAR_TLS", Log: log}
 }
 
 // Deps is what a gateway stands on.
@@ -184,16 +194,26 @@ func (g *Gateway) check(context.Context) error {
 }
 
 func (g *Gateway) listen(ctx context.Context) (ln net.Listener, conf *tls.Config, err error) {
-	if g.cfg.TLSCert != "" {
-		pair, err := tls.LoadX509KeyPair(g.cfg.TLSCert, g.cfg.TLSKey)
-		if err != nil {
-			return nil, nil, fmt.Errorf("HANGAR_TLS_CERT, HANGAR_TLS_KEY: %w", err)
-		}
-		conf = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	var log *slog.Logger
+	if g.deps.Telemetry != nil {
+		log = g.deps.Telemetry.Logger
+	}
+	if conf, err = g.cfg.certificate(log).Server(); err != nil {
+		return nil, nil, err
 	}
 	ln, err = new(net.ListenConfig).Listen(ctx, "tcp", g.cfg.S3Addr)
 	if err != nil {
 		return nil, nil, fmt.Errorf("HANGAR_S3_ADDR: %w", err)
 	}
 	return ln, conf, nil
+}
+
+// Drain has /health say that this gateway is about to stop, and returns once
+// load balancers have had time to notice. Requests are served all the while.
+func (g *Gateway) Drain(ctx context.Context) error {
+	g.deps.Telemetry.Health.Register("s3", func(context.Context) error { return errors.New("about to stop") })
+	if g.cfg.Drain > 0 {
+		g.deps.Telemetry.Logger.InfoContext(ctx, "about to stop: load balancers turn away", "for", g.cfg.Drain)
+	}
+	return lifecycle.Sleep(ctx, g.cfg.Drain)
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"log/slog"
 	"math/big"
 	"net"
@@ -105,7 +106,7 @@ func TestGatewayServesTLS(t *testing.T) {
 	check(t, mirror.WaitSynced(t.Context()))
 	tel, err := telemetry.New(t.Context(), telemetry.Config{LogLevel: slog.LevelError}, "gateway", "test")
 	check(t, err)
-	cert, key, pool := certificate(t)
+	cert, key, pool := selfSigned(t)
 	var cfg Config
 	defaults(t, &cfg, "HANGAR_S3_ADDR=127.0.0.1:0", "HANGAR_TLS_CERT="+cert, "HANGAR_TLS_KEY="+key)
 	gw, err := New(cfg, Deps{Rows: metatest.NewRows(), Blocks: blocktest.NewStore(),
@@ -135,6 +136,26 @@ func TestGatewayServesTLS(t *testing.T) {
 	}
 	if !seen {
 		t.Error("no metric of requests")
+	}
+}
+
+// TestDrainingGatewayTurnsBalancersAway: /health fails before the listener closes.
+func TestDrainingGatewayTurnsBalancersAway(t *testing.T) {
+	tel, err := telemetry.New(t.Context(), telemetry.Config{LogLevel: slog.LevelError}, "gateway", "test")
+	check(t, err)
+	var cfg Config
+	defaults(t, &cfg, "HANGAR_S3_DRAIN=25s")
+	gw, err := New(cfg, Deps{Telemetry: tel})
+	check(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- gw.Drain(ctx) }()
+	for tel.Health.Check(t.Context()).Checks["s3"] != "about to stop" {
+		check(t, t.Context().Err())
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("the drain ended with %v", err)
 	}
 }
 
@@ -174,7 +195,7 @@ func TestBusyPortIsOneClearError(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	for _, bad := range []string{"HANGAR_TLS_CERT=x", "HANGAR_S3_MAX_REQUESTS=0", "HANGAR_BLOCK_BYTES=1", "HANGAR_INLINE_BYTES=99999999", "HANGAR_S3_STALL_TIMEOUT=-1s"} {
+	for _, bad := range []string{"HANGAR_TLS_CERT=x", "HANGAR_S3_DRAIN=1h", "HANGAR_S3_MAX_REQUESTS=0", "HANGAR_BLOCK_BYTES=1", "HANGAR_INLINE_BYTES=99999999", "HANGAR_S3_STALL_TIMEOUT=-1s"} {
 		name, _, _ := strings.Cut(bad, "=")
 		if err := config.Parse(new(Config), []string{bad}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", bad, err)
@@ -182,8 +203,8 @@ func TestConfigIsChecked(t *testing.T) {
 	}
 }
 
-// certificate writes a certificate for 127.0.0.1 and returns who trusts it.
-func certificate(t *testing.T) (certFile, keyFile string, pool *x509.CertPool) {
+// selfSigned writes a certificate for 127.0.0.1 and returns who trusts it.
+func selfSigned(t *testing.T) (certFile, keyFile string, pool *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	check(t, err)

@@ -62,7 +62,11 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 		}
 		id.Node.S3Addr = reachable(gw.Addr(), id.Node.Hostname)
 		id.Await = func(ctx context.Context, rev control.Revision) error { return gw.Await(ctx, p.Mirror, rev) }
-		return p.Announce(g, id)
+		if err := p.Announce(g, id); err != nil {
+			return err
+		}
+		g.Defer("drain", gw.Drain)
+		return nil
 	})
 }
 

@@ -67,19 +67,26 @@ type brokerConfig struct {
 	TLSCert string `env:"HANGAR_NATS_CERT" desc:"File with the server's certificate; turns on TLS"`
 	TLSKey  string `env:"HANGAR_NATS_KEY" desc:"File with the key of that certificate"`
 	TLSCA   string `env:"HANGAR_NATS_CA" desc:"File with certificates: clients must present one signed by these"`
+	Users   string `env:"HANGAR_NATS_USERS" desc:"File with users and their permissions, in the format of a NATS server's configuration: see hangar init"`
+	Monitor string `env:"HANGAR_NATS_MONITOR" desc:"Address of the NATS server's own pages, /healthz among them; they show who is connected, so keep them to the machine"`
 
 	Name    string   `env:"HANGAR_NATS_NAME" desc:"Name of this server among those of its cluster; it must stay the same"`
 	Cluster string   `env:"HANGAR_NATS_CLUSTER" envDefault:"hangar" desc:"Name of the cluster of NATS servers, the same on all of them"`
 	Listen  string   `env:"HANGAR_NATS_CLUSTER_LISTEN" desc:"Address that the other NATS servers connect to; empty: this server is alone"`
 	Routes  []string `env:"HANGAR_NATS_ROUTES" desc:"Addresses of the other NATS servers' HANGAR_NATS_CLUSTER_LISTEN, comma separated"`
-	Secret  string   `env:"HANGAR_NATS_CLUSTER_SECRET" file:"true" desc:"Secret that the NATS servers show each other. What they send is not encrypted"`
+	Secret  string   `env:"HANGAR_NATS_CLUSTER_SECRET" file:"true" desc:"Secret that the NATS servers show each other"`
+	PeersCA string   `env:"HANGAR_NATS_CLUSTER_CA" desc:"File with certificates: turns on TLS between the NATS servers, which must present HANGAR_NATS_CERT signed by these"`
 }
 
 // Validate implements config.Validator.
 func (c *brokerConfig) Validate() error {
 	switch {
-	case c.Listen == "" && (len(c.Routes) > 0 || c.Secret != ""):
-		return errors.New("HANGAR_NATS_ROUTES and HANGAR_NATS_CLUSTER_SECRET need HANGAR_NATS_CLUSTER_LISTEN")
+	case c.Token != "" && c.Users != "":
+		return errors.New("HANGAR_NATS_TOKEN and HANGAR_NATS_USERS exclude each other")
+	case c.Listen == "" && (len(c.Routes) > 0 || c.Secret != "" || c.PeersCA != ""):
+		return errors.New("HANGAR_NATS_ROUTES, HANGAR_NATS_CLUSTER_SECRET and HANGAR_NATS_CLUSTER_CA need HANGAR_NATS_CLUSTER_LISTEN")
+	case c.PeersCA != "" && c.TLSCert == "":
+		return errors.New("HANGAR_NATS_CLUSTER_CA needs HANGAR_NATS_CERT")
 	case c.Listen != "" && (c.Name == "" || c.Cluster == ""):
 		return errors.New("HANGAR_NATS_CLUSTER_LISTEN needs HANGAR_NATS_NAME and HANGAR_NATS_CLUSTER")
 	}
@@ -87,9 +94,12 @@ func (c *brokerConfig) Validate() error {
 }
 
 func (c *brokerConfig) options(dir, listen string) natsd.Options {
-	o := natsd.Options{Dir: dir, Listen: listen, Name: c.Name, Token: c.Token, TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSCA: c.TLSCA}
+	o := natsd.Options{
+		Dir: dir, Listen: listen, Name: c.Name, Token: c.Token, UsersFile: c.Users, Monitor: c.Monitor,
+		TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSCA: c.TLSCA,
+	}
 	if c.Listen != "" {
-		o.Cluster = &natsd.Cluster{Name: c.Cluster, Listen: c.Listen, Routes: c.Routes, Secret: c.Secret}
+		o.Cluster = &natsd.Cluster{Name: c.Cluster, Listen: c.Listen, Routes: c.Routes, Secret: c.Secret, TLSCA: c.PeersCA}
 	}
 	return o
 }

@@ -16,7 +16,7 @@ func TestBrokerConfig(t *testing.T) {
 		{"one of several", []string{"HANGAR_NATS_NAME=a", "HANGAR_NATS_CLUSTER_LISTEN=:6222", "HANGAR_NATS_ROUTES=b:6222,c:6222"}, ""},
 		{"the first of several", []string{"HANGAR_NATS_NAME=a", "HANGAR_NATS_CLUSTER_LISTEN=:6222"}, ""},
 		{"no name", []string{"HANGAR_NATS_CLUSTER_LISTEN=:6222"}, "HANGAR_NATS_CLUSTER_LISTEN needs HANGAR_NATS_NAME and HANGAR_NATS_CLUSTER"},
-		{"routes alone", []string{"HANGAR_NATS_ROUTES=b:6222"}, "HANGAR_NATS_ROUTES and HANGAR_NATS_CLUSTER_SECRET need HANGAR_NATS_CLUSTER_LISTEN"},
+		{"routes alone", []string{"HANGAR_NATS_ROUTES=b:6222"}, "HANGAR_NATS_ROUTES, HANGAR_NATS_CLUSTER_SECRET and HANGAR_NATS_CLUSTER_CA need HANGAR_NATS_CLUSTER_LISTEN"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var cfg brokerConfig

@@ -10,6 +10,7 @@ import (
 	"hangar/services/blocks"
 	"hangar/services/gateway"
 	"hangar/services/meta"
+	"hangar/services/standalone/internal/broker"
 	"hangar/shared/config"
 )
 
@@ -47,5 +48,32 @@ func TestConfigDocumentation(t *testing.T) {
 	}
 	if string(have) != b.String() {
 		t.Error("docs/config.md does not match the code: run go test ./services/standalone -run ConfigDocumentation -update")
+	}
+}
+
+// TestNATSTable keeps the table of docs/security.md equal to the code.
+func TestNATSTable(t *testing.T) {
+	const path, mark = "../../docs/security.md", "<!-- table -->\n"
+	have, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _, found := strings.Cut(string(have), mark)
+	if !found {
+		t.Fatalf("%s has no place for the table", path)
+	}
+	b := strings.Builder{}
+	b.WriteString(text + mark)
+	if err := broker.WriteTable(&b); err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if string(have) != b.String() {
+		t.Error("docs/security.md does not match the code: run go test ./services/standalone -run NATSTable -update")
 	}
 }

@@ -182,7 +182,7 @@ func (c *Config) start(g *lifecycle.Group, before datadir.Access) error {
 	}
 	g.Defer("telemetry", t.Shutdown)
 	if c.OpsAddr != "" {
-		l, err := telemetry.Listen(ctx, c.OpsAddr)
+		l, err := tc.Listen(ctx)
 		if err != nil {
 			return err
 		}
@@ -227,7 +227,7 @@ func (s *server) remember(before datadir.Access, made admin.Bootstrapped) (datad
 	a := datadir.Access{
 		S3Endpoint: endpoint(s.c.Gateway.TLSCert != "", s.c.Gateway.S3Addr), Region: made.Cluster.Region,
 		AccessKey: before.AccessKey, SecretKey: before.SecretKey, Bucket: cmp.Or(s.c.Bucket, before.Bucket),
-		AdminEndpoint: endpoint(false, s.c.Admin.Addr), AdminToken: s.c.Admin.Token,
+		AdminEndpoint: endpoint(s.c.Admin.TLSCert != "", s.c.Admin.Addr), AdminToken: s.c.Admin.Token,
 	}
 	if made.Key != nil {
 		a.AccessKey, a.SecretKey = made.Key.ID, made.Key.Secret

@@ -4,6 +4,7 @@
 package natsd
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -44,6 +45,9 @@ type Cluster struct {
 	Routes []string
 	// Secret that the servers show each other; empty asks for none.
 	Secret string
+	// TLSCA is a file of certificates and turns on TLS between the servers, which
+	// show each other Options.TLSCert and must present one signed by these.
+	TLSCA string
 }
 
 // Options say how to run a server.
@@ -60,6 +64,12 @@ type Options struct {
 	// Users or Token restrict who may connect, in-process clients included.
 	Users []User
 	Token string
+	// UsersFile is a file in the format of a NATS server's configuration; the
+	// users in it, with their permissions, may connect.
+	UsersFile string
+	// Monitor is the host:port of the server's own pages, /healthz among them.
+	// They show who is connected: keep them to the machine. Empty: none.
+	Monitor string
 	// TLSCert and TLSKey are files and turn on TLS for clients on the socket.
 	// With TLSCA clients must present a certificate signed by it.
 	TLSCert, TLSKey, TLSCA string
@@ -157,33 +167,79 @@ func (o Options) server() (*server.Options, error) {
 			return nil, err
 		}
 	}
+	if o.Monitor != "" {
+		if opts.HTTPHost, opts.HTTPPort, err = splitListen(o.Monitor); err != nil {
+			return nil, err
+		}
+	}
+	if err := o.users(opts); err != nil {
+		return nil, err
+	}
+	if o.TLSCert != "" {
+		if opts.TLSConfig, err = o.tls(o.TLSCA); err != nil {
+			return nil, err
+		}
+		opts.TLS, opts.TLSVerify, opts.TLSTimeout = true, o.TLSCA != "", tlsTimeout
+	}
+	if o.Cluster != nil {
+		return opts, o.cluster(opts)
+	}
+	return opts, nil
+}
+
+// tlsTimeout in seconds, of a handshake.
+const tlsTimeout = 5
+
+// tls is the server's certificate and, with ca, that others must have one.
+func (o Options) tls(ca string) (*tls.Config, error) {
+	c, err := server.GenTLSConfig(&server.TLSConfigOpts{CertFile: o.TLSCert, KeyFile: o.TLSKey, CaFile: ca, Verify: ca != ""})
+	if err != nil {
+		return nil, fmt.Errorf("nats: tls: %w", err)
+	}
+	return c, nil
+}
+
+func (o Options) users(opts *server.Options) error {
 	for _, u := range o.Users {
 		opts.Users = append(opts.Users, u.server())
 	}
-	if o.TLSCert != "" {
-		tc := &server.TLSConfigOpts{CertFile: o.TLSCert, KeyFile: o.TLSKey, CaFile: o.TLSCA, Verify: o.TLSCA != ""}
-		if opts.TLSConfig, err = server.GenTLSConfig(tc); err != nil {
-			return nil, fmt.Errorf("nats: tls: %w", err)
-		}
-		opts.TLS, opts.TLSVerify, opts.TLSTimeout = true, tc.Verify, 2
+	if o.UsersFile == "" {
+		return nil
 	}
-	if c := o.Cluster; c != nil {
-		// The embedded server opens its cluster port only after a client port.
-		if o.Listen == "" {
-			return nil, errors.New("nats: a server of a cluster needs an address for clients")
-		}
-		opts.Cluster.Name = c.Name
-		if opts.Cluster.Host, opts.Cluster.Port, err = splitListen(c.Listen); err != nil {
-			return nil, err
-		}
-		if c.Secret != "" {
-			opts.Cluster.Username, opts.Cluster.Password = clusterUser, c.Secret
-		}
-		if opts.Routes, err = c.routes(); err != nil {
-			return nil, err
-		}
+	file, err := server.ProcessConfigFile(o.UsersFile)
+	if err != nil {
+		return fmt.Errorf("nats: users: %w", err)
 	}
-	return opts, nil
+	if len(file.Users)+len(file.Nkeys) == 0 {
+		return fmt.Errorf("nats: there are no users in %s", o.UsersFile)
+	}
+	opts.Users, opts.Nkeys, opts.AuthTimeout = append(opts.Users, file.Users...), file.Nkeys, file.AuthTimeout
+	return nil
+}
+
+func (o Options) cluster(opts *server.Options) (err error) {
+	// The embedded server opens its cluster port only after a client port.
+	if o.Listen == "" {
+		return errors.New("nats: a server of a cluster needs an address for clients")
+	}
+	c := o.Cluster
+	opts.Cluster.Name = c.Name
+	if opts.Cluster.Host, opts.Cluster.Port, err = splitListen(c.Listen); err != nil {
+		return err
+	}
+	if c.Secret != "" {
+		opts.Cluster.Username, opts.Cluster.Password = clusterUser, c.Secret
+	}
+	if c.TLSCA != "" {
+		if opts.Cluster.TLSConfig, err = o.tls(c.TLSCA); err != nil {
+			return err
+		}
+		// A server is a client of those that it connects to.
+		opts.Cluster.TLSConfig.RootCAs = opts.Cluster.TLSConfig.ClientCAs
+		opts.Cluster.TLSTimeout = tlsTimeout
+	}
+	opts.Routes, err = c.routes()
+	return err
 }
 
 // clusterUser is the name under which servers show each other their secret.

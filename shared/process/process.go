@@ -77,7 +77,7 @@ func Start(g *lifecycle.Group, c Config, id Identity) (*Process, error) {
 		return nil, err
 	}
 	if c.Telemetry.OpsAddr != "" {
-		l, err := telemetry.Listen(ctx, c.Telemetry.OpsAddr)
+		l, err := c.Telemetry.Listen(ctx)
 		if err != nil {
 			return nil, err
 		}

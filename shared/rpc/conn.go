@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,8 +29,8 @@ type Options struct {
 	// TLSCA is a file of root certificates to trust; TLSCert and TLSKey are
 	// the files of a client certificate. Empty means none.
 	TLSCA, TLSCert, TLSKey string
-	// InboxPrefix of the subject that answers arrive on; "_INBOX" by default.
-	// Give each NATS user its own so that permissions can keep them apart.
+	// InboxPrefix of the subject that answers arrive on; "_INBOX" by default, and
+	// that is how it must begin. Give each NATS user its own so that permissions can keep them apart.
 	InboxPrefix string
 
 	// Node is who answers: the id of the node this connection serves.
@@ -137,6 +138,9 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, 15*time.Second)
 		defer cancel()
+	}
+	if o.InboxPrefix != "" && !strings.HasPrefix(o.InboxPrefix, inboxes) {
+		return nil, fmt.Errorf("the prefix of answers %q does not begin with %s", o.InboxPrefix, inboxes)
 	}
 	h := newHome(o.URL)
 	if o.InProcess != nil {

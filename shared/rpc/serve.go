@@ -16,6 +16,10 @@ import (
 // queueGroup is the NATS queue group of all servers of an AnySubject.
 const queueGroup = "hangar"
 
+// inboxes is how all subjects begin that answers may be sent to: see
+// Options.InboxPrefix. The permission to answer would allow any.
+const inboxes = "_INBOX"
+
 // endpoint is a subject that a connection serves.
 type endpoint struct {
 	conn    *Conn
@@ -114,6 +118,9 @@ func (c *Conn) accept(msg *nats.Msg) {
 	c.mu.RUnlock()
 	if e == nil {
 		return // stopped while it was on its way
+	}
+	if msg.Reply != "" && !strings.HasPrefix(msg.Reply, inboxes) {
+		return // an answer sent there would be an order to others, in our name
 	}
 	budget, m, err := parseRequest(msg.Data)
 	if err != nil {

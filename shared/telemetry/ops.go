@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"hangar/shared/certificate"
 )
 
 // Handler serves /health (200, or 503 when a check fails; the body says which),
@@ -41,14 +43,22 @@ func (i *Instance) health(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Listen opens the address of the ops server, so that a busy port is found
-// before the service starts.
-func Listen(ctx context.Context, addr string) (net.Listener, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+// Listen opens the address of the ops server, so that a busy port or a missing
+// certificate is found before the service starts.
+func (c Config) Listen(ctx context.Context) (net.Listener, error) {
+	files := certificate.Files{Cert: c.OpsTLSCert, Key: c.OpsTLSKey, Setting: "HANGAR_OPS_TLS"}
+	if err := files.Validate(); err != nil {
+		return nil, err
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", c.OpsAddr)
 	if err != nil {
 		return nil, fmt.Errorf("HANGAR_OPS_ADDR: %w", err)
 	}
-	return l, nil
+	secure, err := files.Listen(l)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return secure, nil
 }
 
 // Serve serves Handler on l until ctx ends.

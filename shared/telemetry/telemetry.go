@@ -16,10 +16,12 @@ import (
 
 // Config is what an operator may set; see package config.
 type Config struct {
-	LogLevel  slog.Level `env:"HANGAR_LOG_LEVEL" envDefault:"INFO" desc:"Least level that is logged: DEBUG, INFO, WARN or ERROR"`
-	LogFormat string     `env:"HANGAR_LOG_FORMAT" envDefault:"text" desc:"Format of the log: text or json"`
-	OpsAddr   string     `env:"HANGAR_OPS_ADDR" envDefault:":3905" desc:"Address of /health and /metrics; empty turns them off"`
-	Pprof     bool       `env:"HANGAR_PPROF" envDefault:"false" desc:"Serve Go profiles at /debug/pprof/ on HANGAR_OPS_ADDR"`
+	LogLevel   slog.Level `env:"HANGAR_LOG_LEVEL" envDefault:"INFO" desc:"Least level that is logged: DEBUG, INFO, WARN or ERROR"`
+	LogFormat  string     `env:"HANGAR_LOG_FORMAT" envDefault:"text" desc:"Format of the log: text or json"`
+	OpsAddr    string     `env:"HANGAR_OPS_ADDR" envDefault:":3905" desc:"Address of /health and /metrics; empty turns them off"`
+	OpsTLSCert string     `env:"HANGAR_OPS_TLS_CERT" desc:"File with the certificate of HANGAR_OPS_ADDR; empty serves plain HTTP"`
+	OpsTLSKey  string     `env:"HANGAR_OPS_TLS_KEY" desc:"File with the key of that certificate"`
+	Pprof      bool       `env:"HANGAR_PPROF" envDefault:"false" desc:"Serve Go profiles at /debug/pprof/ on HANGAR_OPS_ADDR"`
 }
 
 // Instance is the telemetry of one process. Its fields are safe for concurrent

@@ -53,11 +53,11 @@ func get(t *testing.T, url string) (status int, body string) {
 
 func TestOpsServer(t *testing.T) {
 	i := instance(t, Config{})
-	l, err := Listen(t.Context(), "127.0.0.1:0")
+	l, err := Config{OpsAddr: "127.0.0.1:0"}.Listen(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(t.Context(), l.Addr().String()); err == nil || !strings.Contains(err.Error(), "HANGAR_OPS_ADDR") {
+	if _, err := (Config{OpsAddr: l.Addr().String()}).Listen(t.Context()); err == nil || !strings.Contains(err.Error(), "HANGAR_OPS_ADDR") {
 		t.Errorf("a busy port: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -296,7 +297,8 @@ func (m *model) drive(d *modelDriver) {
 				seen.Adopted(n, a)
 			}
 		}
-		for n, parts := range plan.Orders {
+		for _, n := range slices.SortedFunc(maps.Keys(plan.Orders), compareNodes) { // so that a seed repeats itself
+			parts := plan.Orders[n]
 			if p, err := m.transferAsked(service, n, nodeapi.Transfer{Epoch: ring.Epoch, Partitions: parts}); err != nil {
 				seen.Failed(n, err)
 			} else {

@@ -20,6 +20,7 @@ import (
 // client calls the Admin API.
 type client struct {
 	endpoint, token, dir string
+	ca                   string // file of the certificate to trust; empty: the system's
 	json                 bool
 }
 
@@ -44,6 +45,9 @@ func (c *client) resolve() error {
 		}
 		if c.token == "" {
 			c.token = access.AdminToken
+		}
+		if c.ca == "" && access.CA != "" {
+			c.ca = filepath.Join(c.dir, access.CA)
 		}
 	}
 	if c.endpoint == "" {
@@ -85,7 +89,11 @@ func (c *client) call(ctx context.Context, method, op string, query url.Values, 
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := http.DefaultClient.Do(req)
+	client, err := datadir.Client(c.ca)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("cannot reach the Admin API at %s: %w", c.endpoint, err)
 	}

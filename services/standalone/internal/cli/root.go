@@ -61,6 +61,7 @@ or by --data (the directory of a server on this machine).`,
 	f := root.PersistentFlags()
 	f.StringVar(&c.endpoint, "endpoint", "", "Admin API address (default from HANGAR_ADMIN_ENDPOINT, else http://127.0.0.1:3903)")
 	f.StringVar(&c.token, "token", "", "admin token (default from HANGAR_ADMIN_TOKEN, else from --data)")
+	f.StringVar(&c.ca, "ca", "", "file with the certificate that the Admin API's is signed by (default from --data, else the system's)")
 	f.StringVar(&c.dir, "data", "", "data directory of a server on this machine")
 	f.BoolVar(&c.json, "json", false, "print the Admin API's JSON instead of a table")
 	root.AddGroup(
@@ -68,7 +69,7 @@ or by --data (the directory of a server on this machine).`,
 		&cobra.Group{ID: "use", Title: "Buckets and keys:"},
 		&cobra.Group{ID: "cluster", Title: "Cluster:"},
 	)
-	root.AddCommand(serverCommand(c, s), devCommand(c, s), natsCommand(c, s))
+	root.AddCommand(serverCommand(c, s), devCommand(c, s), natsCommand(c, s), initCommand(c))
 	root.AddCommand(bucketCommand(c), keyCommand(c))
 	root.AddCommand(statusCommand(c), healthCommand(c), layoutCommand(c), controlCommand(c, s))
 	return root

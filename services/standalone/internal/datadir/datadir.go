@@ -3,8 +3,11 @@
 package datadir
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 )
@@ -21,6 +24,9 @@ type Access struct {
 	Bucket        string `json:"bucket,omitempty"`
 	AdminEndpoint string `json:"adminEndpoint"`
 	AdminToken    string `json:"adminToken"`
+	// CA is a file, from the directory on, with the certificate that the
+	// endpoints' are signed by; empty where they are not TLS, or well known.
+	CA string `json:"ca,omitempty"`
 }
 
 // ReadAccess reads what WriteAccess wrote. The error is os.ErrNotExist (to
@@ -36,6 +42,25 @@ func ReadAccess(dir string) (Access, error) {
 		return Access{}, fmt.Errorf("%s is damaged: %w", path, err)
 	}
 	return a, nil
+}
+
+// Client asks endpoints whose certificates are signed by the one in the file
+// ca; any well-known one when it is empty.
+func Client(ca string) (*http.Client, error) {
+	if ca == "" {
+		return http.DefaultClient, nil
+	}
+	b, err := os.ReadFile(ca)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(b) {
+		return nil, fmt.Errorf("%s holds no certificate", ca)
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	return &http.Client{Transport: t}, nil
 }
 
 // WriteAccess replaces the file atomically and durably, mode 0600.

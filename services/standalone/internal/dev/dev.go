@@ -14,7 +14,9 @@ import (
 	"path/filepath"
 	"time"
 
+	"hangar/services/standalone/internal/birth"
 	"hangar/shared/config"
+	"hangar/shared/process"
 )
 
 // Options shape the cluster.
@@ -93,7 +95,7 @@ func Run(ctx context.Context, o Options) error {
 			}
 		}
 	}
-	if err := o.layOut(ctx, c); err != nil {
+	if err := o.bringUp(ctx, c); err != nil {
 		return err
 	}
 	if err := s.save(); err != nil {
@@ -215,7 +217,7 @@ func randomHex(n int) string {
 func awaitListening(ctx context.Context, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	return poll(ctx, func() error {
+	return birth.Poll(ctx, func() error {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 		if err == nil {
 			conn.Close()
@@ -224,22 +226,26 @@ func awaitListening(ctx context.Context, addr string) error {
 	})
 }
 
-// poll tries f every 50 ms until it succeeds or ctx ends; the error is f's
-// last.
-func poll(ctx context.Context, f func() error) error {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := f()
-		if err == nil {
-			return nil
+// bringUp lays the cluster out and waits until every process is healthy.
+func (o *Options) bringUp(ctx context.Context, c *Cluster) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	_, err := birth.Make(ctx, birth.Cluster{
+		Endpoint: c.Admin, Token: c.AdminToken, Meta: o.Meta, Blocks: o.Blocks,
+		AccessKey: c.AccessKey, SecretKey: c.SecretKey, Bucket: c.Bucket,
+	})
+	if err != nil {
+		return fmt.Errorf("%w (logs are in %s)", err, o.Dir)
+	}
+	for _, p := range c.Processes {
+		if p.Ops == "" {
+			continue
 		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-tick.C:
+		if err := birth.Poll(ctx, func() error { return process.AskHealth(ctx, "http://"+p.Ops+"/health") }); err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
 		}
 	}
+	return nil
 }
 
 func announce(w io.Writer, dir string, c *Cluster) {
