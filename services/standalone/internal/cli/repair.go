@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"hangar/services/standalone/internal/terminal"
+	"hangar/shared/lifecycle"
+)
+
+// repairs are what a node can be told to do, in the API's words and ours.
+var repairs = []struct{ use, kind, short string }{
+	{"tables", "tables", "Compare all rows with the other replicas"},
+	{"blocks", "blocks", "Look for blocks that are missing or too many"},
+	{"versions", "versions", "Drop versions whose object is gone"},
+	{"multipart-uploads", "multipartUploads", "Drop parts whose upload is gone"},
+	{"block-refs", "blockRefs", "Drop references to blocks whose version is gone"},
+	{"block-rc", "blockRc", "Count the references of all blocks again"},
+	{"rebalance", "rebalance", "Spread blocks over the disks of a node again"},
+	{"aliases", "aliases", "Bring names of buckets and what they name in line"},
+	{"counters", "counters", "Count the objects of all buckets again"},
+	{clearResyncQueue, "clearResyncQueue", "Forget which blocks are to be brought or dropped; comparing finds them again"},
+}
+
+const clearResyncQueue = "clear-resync-queue"
+
+func repairCommand(c *client) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "repair", GroupID: "care", Short: "Have nodes check and mend what they hold",
+		Long:    "Have nodes check and mend what they hold. It runs in the background: see\nhangar worker list, or wait for it with --wait.",
+		Example: "  hangar repair tables\n  hangar repair scrub start --wait\n  hangar repair blocks --node 8f3a",
+	}
+	for _, r := range repairs {
+		sub := repairOf(c, r.use, r.short, r.kind)
+		if r.use == clearResyncQueue {
+			run := sub.RunE
+			sub.RunE = func(cmd *cobra.Command, args []string) error {
+				if err := c.confirm(cmd, "Forget which blocks are to be brought or dropped?"); err != nil {
+					return err
+				}
+				return run(cmd, args)
+			}
+			c.dangerous(sub)
+		}
+		cmd.AddCommand(sub)
+	}
+	scrub := &cobra.Command{
+		Use: "scrub", Short: "Read all blocks and check them",
+		Example: "  hangar repair scrub start\n  hangar repair scrub pause --node 8f3a",
+	}
+	for _, s := range []struct{ use, short string }{
+		{"start", "Begin to read and check all blocks"}, {"pause", "Stop checking for now"},
+		{"resume", "Go on where it was paused"}, {"cancel", "Stop checking"},
+	} {
+		scrub.AddCommand(repairOf(c, s.use, s.short, map[string]string{"scrub": s.use}))
+	}
+	cmd.AddCommand(scrub)
+	return cmd
+}
+
+func repairOf(c *client, use, short string, kind any) *cobra.Command {
+	path := "hangar repair " + use
+	if _, ok := kind.(map[string]string); ok {
+		path = "hangar repair scrub " + use
+	}
+	cmd := &cobra.Command{
+		Use: use, Short: short, Args: cobra.NoArgs,
+		Example: "  " + path + "\n  " + path + " --node 8f3a",
+	}
+	nodes := c.onNodes(cmd)
+	wait := cmd.Flags().Bool("wait", false, "show the progress until it is done")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		a, err := c.onAll(cmd, nodes, "LaunchRepairOperation", map[string]any{"repairType": kind})
+		if err != nil {
+			return err
+		}
+		if err := showNodes(c, cmd, a, done[any](path+" ordered")); err != nil || !*wait {
+			return err
+		}
+		return c.awaitWorkers(cmd, nodes)
+	}
+	return cmd
+}
+
+// awaitWorkers shows what nodes have to do until they have nothing to do.
+func (c *client) awaitWorkers(cmd *cobra.Command, nodes nodeQuery) error {
+	progress := terminal.NewProgress(cmd.ErrOrStderr())
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
+		a, err := c.onAll(cmd, nodes, "ListWorkers", map[string]bool{"busyOnly": true, "errorOnly": false})
+		if err != nil {
+			return err
+		}
+		var m perNode[[]worker]
+		if err := a.Decode(&m); err != nil {
+			return err
+		}
+		lines, busy := busyWorkers(m, func(worker) bool { return true })
+		if !busy {
+			return progress.Clear()
+		}
+		if err := progress.Show(lines); err != nil {
+			return err
+		}
+		if err := lifecycle.Sleep(cmd.Context(), pause); err != nil {
+			return err
+		}
+	}
+}
