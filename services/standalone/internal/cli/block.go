@@ -23,6 +23,7 @@ type blockError struct {
 	Errors   int64  `json:"errorCount"`
 	LastTry  int64  `json:"lastTrySecsAgo"`
 	NextTry  int64  `json:"nextTryInSecs"`
+	Message  string `json:"message"`
 }
 
 func blockErrors(c *client) *cobra.Command {
@@ -41,15 +42,13 @@ func blockErrors(c *client) *cobra.Command {
 			return err
 		}
 		return showNodes(c, cmd, a, func(p *terminal.Page, m perNode[[]blockError]) {
-			t := terminal.NewTable("NODE", "BLOCK", ">OWNERS", ">ERRORS", "LAST TRY", "NEXT TRY")
+			t := terminal.NewTable("NODE", "BLOCK", ">OWNERS", ">ERRORS", "LAST TRY", "NEXT TRY", "REASON")
 			for _, id := range m.nodes() {
 				for _, e := range m.Success[id] {
-					t.Row(short(id), e.Hash, terminal.Count(e.RefCount), terminal.Bad(terminal.Count(e.Errors)), p.Ago(e.LastTry), p.Ago(-e.NextTry))
+					t.Row(short(id), e.Hash, terminal.Count(e.RefCount), terminal.Bad(terminal.Count(e.Errors)), p.Ago(e.LastTry), p.Ago(-e.NextTry), e.Message)
 				}
 			}
-			if p.Table(t); t.Len() == 0 {
-				p.Line(terminal.Good("No block has errors"))
-			}
+			p.List(t, "No block has errors")
 		})
 	}
 	return cmd
@@ -58,6 +57,8 @@ func blockErrors(c *client) *cobra.Command {
 type blockFacts struct {
 	Hash     string `json:"blockHash"`
 	RefCount int64  `json:"refcount"`
+	Present  bool   `json:"present"`
+	Stored   int64  `json:"storedBytes"`
 	Versions []struct {
 		ID      string `json:"versionId"`
 		Dead    bool   `json:"refDeleted"`
@@ -93,6 +94,14 @@ func blockShow(c *client) *cobra.Command {
 }
 
 func printBlock(p *terminal.Page, m perNode[blockFacts]) {
+	for _, id := range m.nodes() {
+		has := terminal.Warn("does not hold it")
+		if b := m.Success[id]; b.Present {
+			has = terminal.Good("holds it, " + terminal.Bytes(b.Stored))
+		}
+		p.Line("Node ", short(id), ": ", has)
+	}
+	p.Line()
 	t := terminal.NewTable("NODE", "BUCKET", "KEY", "VERSION", "STATE")
 	for _, id := range m.nodes() {
 		for _, v := range m.Success[id].Versions {
@@ -108,9 +117,7 @@ func printBlock(p *terminal.Page, m perNode[blockFacts]) {
 			t.Row(short(id), short(bucket), key, v.ID, state)
 		}
 	}
-	if p.Table(t); t.Len() == 0 {
-		p.Line("No object that these nodes know has this block")
-	}
+	p.List(t, "No object that these nodes know has this block")
 }
 
 func blockRetry(c *client) *cobra.Command {

@@ -124,9 +124,7 @@ func bucketList(c *client) *cobra.Command {
 					}
 					t.Row(b.ID, p.Since(b.Created), strings.Join(names, ", "))
 				}
-				if p.Table(t); t.Len() == 0 {
-					p.Line("No buckets yet. Make one with: hangar bucket create NAME")
-				}
+				p.List(t, "No buckets yet. Make one with: hangar bucket create NAME")
 			})
 		},
 	}

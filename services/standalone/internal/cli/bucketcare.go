@@ -118,6 +118,7 @@ type objectVersions struct {
 			Hash       string `json:"hash"`
 			Size       int64  `json:"size"`
 		} `json:"blocks"`
+		Omitted int64 `json:"blocksOmitted"`
 	} `json:"versions"`
 }
 
@@ -176,7 +177,9 @@ func printVersions(p *terminal.Page, o objectVersions) {
 		for _, b := range v.Blocks {
 			blocks.Row(b.PartNumber, terminal.Count(b.Offset), terminal.Bytes(b.Size), b.Hash)
 		}
-		p.Table(blocks)
+		if p.Table(blocks); v.Omitted > 0 {
+			p.Line("and ", plural(v.Omitted, "more block"))
+		}
 	}
 }
 

@@ -115,8 +115,10 @@ func showNodes[T any](c *client, cmd *cobra.Command, a adminclient.Answer, print
 	if err := a.Decode(&m); err != nil {
 		return err
 	}
-	if err := show(c, cmd, a, print); err != nil {
-		return err
+	if c.json || len(m.Success) > 0 || len(m.Error) == 0 {
+		if err := show(c, cmd, a, print); err != nil {
+			return err
+		}
 	}
 	return m.failed()
 }
@@ -129,7 +131,14 @@ func (m perNode[T]) failed() error {
 	for _, n := range slices.Sorted(maps.Keys(m.Error)) {
 		why = append(why, short(n)+": "+m.Error[n])
 	}
-	return &exit{ExitPartial, fmt.Errorf("%d of %d nodes failed: %s", len(m.Error), len(m.Error)+len(m.Success), strings.Join(why, "; "))}
+	list := strings.Join(why, "; ")
+	switch {
+	case len(m.Success) > 0:
+		return &exit{ExitPartial, fmt.Errorf("%d of %d nodes failed: %s", len(m.Error), len(m.Error)+len(m.Success), list)}
+	case len(m.Error) > 1:
+		return fmt.Errorf("all %d nodes failed: %s", len(m.Error), list)
+	}
+	return fmt.Errorf("node %s", list)
 }
 
 // nodeQuery is the query that chooses nodes.

@@ -321,8 +321,6 @@ func statsCommand(c *client) *cobra.Command {
 
 type clusterFigures struct {
 	Freeform      string `json:"freeform"`
-	Buckets       *int64 `json:"bucketCount"`
-	Objects       *int64 `json:"totalObjectCount"`
 	ObjectBytes   *int64 `json:"totalObjectBytes"`
 	DataAvail     *int64 `json:"dataAvail"`
 	MetadataAvail *int64 `json:"metadataAvail"`
@@ -335,22 +333,17 @@ func (s clusterFigures) print(p *terminal.Page) {
 	for _, x := range []struct {
 		name string
 		n    *int64
-		text func(int64) string
 	}{
-		{"Buckets", s.Buckets, terminal.Count}, {"Objects", s.Objects, terminal.Count}, {"Size of objects", s.ObjectBytes, terminal.Bytes},
-		{"Free for data", s.DataAvail, terminal.Bytes}, {"Free for metadata", s.MetadataAvail, terminal.Bytes},
+		{"Size of objects", s.ObjectBytes}, {"Free for data", s.DataAvail}, {"Free for metadata", s.MetadataAvail},
 	} {
 		if x.n != nil {
-			t.Row(x.name, x.text(*x.n))
+			t.Row(x.name, terminal.Bytes(*x.n))
 		}
 	}
 	if s.Incomplete != nil && *s.Incomplete {
 		t.Row("Free space", terminal.Warn("some nodes did not say theirs"))
 	}
-	if t.Len() > 0 {
-		p.Line()
-		p.Table(t)
-	}
+	p.Table(t)
 }
 
 // metaCommand holds what concerns the metadata of nodes.

@@ -107,7 +107,7 @@ func keyList(c *client) *cobra.Command {
 				for _, k := range list {
 					t.Row(k.ID, k.Name, created(p, k.Created), expires(p, k.Expiration, k.Expired))
 				}
-				p.Table(t)
+				p.List(t, "No keys yet. Make one with: hangar key create NAME")
 			})
 		},
 	}

@@ -1,6 +1,10 @@
 package cli
 
 import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -69,41 +73,108 @@ func repairOf(c *client, use, short string, kind any) *cobra.Command {
 		Example: "  " + path + "\n  " + path + " --node 8f3a",
 	}
 	nodes := c.onNodes(cmd)
-	wait := cmd.Flags().Bool("wait", false, "show the progress until it is done")
+	wait := new(bool)
+	if use != "pause" && use != "cancel" {
+		cmd.Flags().BoolVar(wait, "wait", false, "show the progress until it is done")
+	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		var before map[workerID]worker
+		if *wait {
+			var err error
+			if before, err = c.atWork(cmd, nodes); err != nil {
+				return err
+			}
+		}
 		a, err := c.onAll(cmd, nodes, "LaunchRepairOperation", map[string]any{"repairType": kind})
 		if err != nil {
 			return err
 		}
-		if err := showNodes(c, cmd, a, done[any](path+" ordered")); err != nil || !*wait {
+		if err := showNodes(c, cmd, a, done[any]("ordered")); err != nil || !*wait {
 			return err
 		}
-		return c.awaitWorkers(cmd, nodes)
+		return c.awaitWorkers(cmd, nodes, before)
 	}
 	return cmd
 }
 
-// awaitWorkers shows what nodes have to do until they have nothing to do.
-func (c *client) awaitWorkers(cmd *cobra.Command, nodes nodeQuery) error {
+// workerID tells the workers of a cluster apart.
+type workerID struct {
+	node string
+	id   int64
+}
+
+// atWork lists the workers of nodes that have work at hand. Nodes that do not
+// answer are an error: nobody can say what they are doing.
+func (c *client) atWork(cmd *cobra.Command, nodes nodeQuery) (map[workerID]worker, error) {
+	a, err := c.onAll(cmd, nodes, "ListWorkers", map[string]bool{"busyOnly": false, "errorOnly": false})
+	if err != nil {
+		return nil, err
+	}
+	var m perNode[[]worker]
+	if err := a.Decode(&m); err != nil {
+		return nil, err
+	}
+	busy := map[workerID]worker{}
+	for node, workers := range m.Success {
+		for _, w := range workers {
+			if w.State.works() {
+				busy[workerID{node, w.ID}] = w
+			}
+		}
+	}
+	return busy, m.failed()
+}
+
+// awaitWorkers shows what the workers have to do that an order set to work, all
+// that work now and did not before, until they have done it.
+func (c *client) awaitWorkers(cmd *cobra.Command, nodes nodeQuery, before map[workerID]worker) error {
 	progress := terminal.NewProgress(cmd.ErrOrStderr())
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
-		a, err := c.onAll(cmd, nodes, "ListWorkers", map[string]bool{"busyOnly": true, "errorOnly": false})
+	mine := map[workerID]bool{}
+	for first, pause := true, 100*time.Millisecond; ; first, pause = false, min(2*pause, 2*time.Second) {
+		busy, err := c.atWork(cmd, nodes)
 		if err != nil {
 			return err
 		}
-		var m perNode[[]worker]
-		if err := a.Decode(&m); err != nil {
-			return err
+		for id := range busy {
+			if _, old := before[id]; first && !old {
+				mine[id] = true
+			}
 		}
-		lines, busy := busyWorkers(m, func(worker) bool { return true })
-		if !busy {
+		maps.DeleteFunc(mine, func(id workerID, _ bool) bool { _, works := busy[id]; return !works })
+		if len(mine) == 0 {
 			return progress.Clear()
 		}
-		if err := progress.Show(lines); err != nil {
+		if err := progress.Show(progressOf(mine, busy)); err != nil {
 			return err
 		}
 		if err := lifecycle.Sleep(cmd.Context(), pause); err != nil {
 			return err
 		}
 	}
+}
+
+// progressOf is a line for each worker, with a bar where it says how far it is.
+func progressOf(mine map[workerID]bool, busy map[workerID]worker) string {
+	var lines []string
+	for id := range mine {
+		w := busy[id]
+		line := w.bar() + "node " + short(id.node) + ": " + w.Name
+		for _, s := range []string{text(w.Progress), count(w.QueueLength)} {
+			if s != "" {
+				line += ", " + s
+			}
+		}
+		lines = append(lines, terminal.Clean(line)+"\n")
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "")
+}
+
+// bar draws a progress that is told in percent.
+func (w worker) bar() string {
+	v, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(text(w.Progress)), "%")), 64)
+	if err != nil {
+		return ""
+	}
+	return terminal.Bar(v, 100) + " "
 }

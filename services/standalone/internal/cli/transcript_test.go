@@ -62,13 +62,13 @@ func startServer(t *testing.T) {
 	t.Setenv("HANGAR_ADMIN_TOKEN", access.AdminToken)
 }
 
-// run executes one command, and returns what it prints.
+// run executes one command, and returns what it prints to standard output.
 func run(t *testing.T, args ...string) (out string, err error) {
 	t.Helper()
 	root := cli.New("test", standalone.Commands("test"))
 	var b bytes.Buffer
 	root.SetOut(&b)
-	root.SetErr(&b)
+	root.SetErr(io.Discard)
 	root.SetIn(strings.NewReader(""))
 	root.SetArgs(args)
 	err = cli.Run(t.Context(), root)
@@ -200,6 +200,7 @@ var changing = []struct {
 }{
 	{regexp.MustCompile(`\d+ (second|minute)s? ago|(\d+|a|long| )+ (\w+) from now|\bnow\b`), "AGO"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?`), "TIME"},
+	{regexp.MustCompile(`Running for: \S+`), "Running for: AGE"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "ADDR"},
 	{regexp.MustCompile(`\d+(\.\d+)? [KMGTP]?i?B \(\d+ %\)`), "FREE"},
 	{regexp.MustCompile(`\d+(\.\d+)? [GTP]iB\b`), "SIZE"},

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -98,9 +97,7 @@ func printWorkers(p *terminal.Page, m perNode[[]worker]) {
 			t.Row(short(id), w.ID, w.State.cell(), w.Name, number(w.Tranquility), text(w.Progress), count(w.QueueLength), w.errors(), w.last(p))
 		}
 	}
-	if p.Table(t); t.Len() == 0 {
-		p.Line("None")
-	}
+	p.List(t, "No such work")
 }
 
 // errors is how many there were, and how many in a row at present.
@@ -209,7 +206,7 @@ func workerGet(c *client) *cobra.Command {
 					t.Row(short(id), name, m.Success[id][name])
 				}
 			}
-			p.Table(t)
+			p.List(t, "There are no variables")
 		})
 	}
 	return cmd
@@ -229,37 +226,4 @@ func workerSet(c *client) *cobra.Command {
 		return showNodes(c, cmd, a, done[any](args[0]+" is "+args[1]))
 	}
 	return cmd
-}
-
-// busyWorkers is what the workers of nodes are doing, for progress.
-func busyWorkers(m perNode[[]worker], wanted func(worker) bool) (lines string, busy bool) {
-	var b strings.Builder
-	for _, id := range m.nodes() {
-		for _, w := range m.Success[id] {
-			if !w.State.works() || !wanted(w) {
-				continue
-			}
-			busy = true
-			fmt.Fprintf(&b, "%s%s: %s", w.bar(), short(id), terminal.Clean(w.Name))
-			for _, s := range []string{text(w.Progress), count(w.QueueLength)} {
-				if s != "" {
-					b.WriteString(", " + terminal.Clean(s))
-				}
-			}
-			b.WriteByte('\n')
-		}
-	}
-	return b.String(), busy
-}
-
-// bar draws a progress that is told in percent.
-func (w worker) bar() string {
-	if w.Progress == nil {
-		return ""
-	}
-	v, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(*w.Progress), "%")), 64)
-	if err != nil {
-		return ""
-	}
-	return terminal.Bar(v, 100) + " "
 }

@@ -83,9 +83,6 @@ func (t *Table) Row(cells ...any) {
 	t.rows = append(t.rows, row)
 }
 
-// Len is how many rows there are.
-func (t *Table) Len() int { return len(t.rows) }
-
 // Table adds a table.
 func (p *Page) Table(t *Table) {
 	rows := t.rows
@@ -119,4 +116,13 @@ func (p *Page) Table(t *Table) {
 		}
 		p.text.WriteByte('\n')
 	}
+}
+
+// List adds a table, or says why it would be empty.
+func (p *Page) List(t *Table, none string) {
+	if len(t.rows) == 0 {
+		p.Line(none)
+		return
+	}
+	p.Table(t)
 }
