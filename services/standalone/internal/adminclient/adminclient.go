@@ -69,9 +69,10 @@ const (
 	maxAnswer = 512 << 20
 )
 
-// Call does one operation. Errors are of type *Error, or come from ctx.
-func (c *Client) Call(ctx context.Context, r Request) (Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+// Call does one operation. Errors are of type *Error, or ctx's. A change without
+// an answer may have been made: the error says so.
+func (c *Client) Call(parent context.Context, r Request) (Answer, error) {
+	ctx, cancel := context.WithTimeout(parent, callTimeout)
 	defer cancel()
 	req, err := c.request(ctx, r)
 	if err != nil {
@@ -79,12 +80,12 @@ func (c *Client) Call(ctx context.Context, r Request) (Answer, error) {
 	}
 	resp, err := c.HTTP.Do(req)
 	if err != nil {
-		return Answer{}, &Error{Operation: r.Operation, Message: fmt.Sprintf("cannot reach the Admin API at %s: %v", c.Endpoint, cause(err))}
+		return Answer{}, c.unanswered(parent, r, err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
-		return Answer{}, &Error{Operation: r.Operation, Message: fmt.Sprintf("the answer of the Admin API at %s broke off: %v", c.Endpoint, err)}
+		return Answer{}, c.unanswered(parent, r, err)
 	}
 	if len(body) > maxAnswer {
 		return Answer{}, fmt.Errorf("%s: the answer is larger than %d bytes", r.Operation, maxAnswer)

@@ -2,9 +2,11 @@ package adminclient
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 )
@@ -51,6 +53,21 @@ func failure(op string, status int, body []byte) *Error {
 		e.Message = fmt.Sprintf("this cluster does not offer %s: it may run an older version", op)
 	case e.Message == "":
 		e.Message = fmt.Sprintf("%s: status %d: %.200s", op, status, bytes.TrimSpace(body))
+	}
+	return e
+}
+
+// unanswered says why there is no answer, and what may have happened.
+func (c *Client) unanswered(ctx context.Context, r Request, err error) error {
+	e := &Error{Operation: r.Operation}
+	dial, ok := errors.AsType[*net.OpError](err)
+	switch sent := !ok || dial.Op != "dial"; {
+	case sent && r.Method == http.MethodPost:
+		e.Message = fmt.Sprintf("no answer from the Admin API at %s: %v; what was asked may have been done: look before you repeat it", c.Endpoint, cause(err))
+	case ctx.Err() != nil:
+		return ctx.Err()
+	default:
+		e.Message = fmt.Sprintf("cannot reach the Admin API at %s: %v", c.Endpoint, cause(err))
 	}
 	return e
 }

@@ -1,7 +1,10 @@
 package cli_test
 
 import (
+	"encoding/json"
+	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -86,5 +89,46 @@ func TestReference(t *testing.T) {
 	}
 	if string(have) != want {
 		t.Error("docs/cli.md does not match the commands: run go test ./services/standalone/internal/cli -run Reference -update")
+	}
+}
+
+// TestOperations holds what json-api knows of operations against the document
+// that a server gives.
+func TestOperations(t *testing.T) {
+	startServer(t)
+	resp, err := http.Get(os.Getenv("HANGAR_ADMIN_ENDPOINT") + "/v2/openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var document struct {
+		Paths map[string]map[string]any `json:"paths"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&document); err != nil {
+		t.Fatal(err)
+	}
+	offered, err := run(t, "__complete", "json-api", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := strings.Fields(offered)
+	seen := 0
+	for path, methods := range document.Paths {
+		op, ok := strings.CutPrefix(path, "/v2/")
+		if !ok {
+			continue
+		}
+		seen++
+		if !slices.Contains(known, op) {
+			t.Errorf("json-api does not offer %s", op)
+		}
+		for method := range methods {
+			if got := cli.MethodOf(op); got != strings.ToUpper(method) {
+				t.Errorf("%s is called with %s, want %s", op, got, method)
+			}
+		}
+	}
+	if seen < 40 || seen != len(known)-1 { // less the line with what to do
+		t.Errorf("the server has %d operations, json-api offers %d", seen, len(known)-1)
 	}
 }

@@ -55,10 +55,20 @@ and a body takes the body as the member "body".`,
 // have a body.
 var asking = []string{"GetBlockInfo", "GetWorkerInfo", "GetWorkerVariable", "ListWorkers"}
 
+// methodOf is the HTTP method of an operation.
+func methodOf(op string) string {
+	for _, asks := range []string{"Get", "List", "Inspect"} {
+		if strings.HasPrefix(op, asks) && !slices.Contains(asking, op) {
+			return http.MethodGet
+		}
+	}
+	return http.MethodPost
+}
+
 // operations are those of the Admin API that a shell offers.
 var operations = []string{
 	"AbortClusterLayoutChange", "AddBucketAlias", "AllowBucketKey", "ApplyClusterLayout", "CleanupIncompleteUploads",
-	"ClusterLayoutSkipDeadNodes", "CreateAdminToken", "CreateBucket", "CreateKey", "CreateMetadataSnapshot",
+	"ClusterLayoutSkipDeadNodes", "ConnectClusterNodes", "CreateAdminToken", "CreateBucket", "CreateKey", "CreateMetadataSnapshot",
 	"DeleteAdminToken", "DeleteBucket", "DeleteKey", "DenyBucketKey", "GetAdminTokenInfo", "GetBlockInfo", "GetBucketInfo",
 	"GetClusterHealth", "GetClusterLayout", "GetClusterLayoutHistory", "GetClusterStatistics", "GetClusterStatus",
 	"GetCurrentAdminTokenInfo", "GetKeyInfo", "GetNodeInfo", "GetNodeStatistics", "GetWorkerInfo", "GetWorkerVariable",
@@ -80,7 +90,7 @@ func rawRequest(op string, text []byte) (adminclient.Request, error) {
 	}
 	var members map[string]json.RawMessage
 	isObject := json.Unmarshal(text, &members) == nil
-	tells := (strings.HasPrefix(op, "Get") || strings.HasPrefix(op, "List") || strings.HasPrefix(op, "Inspect")) && !slices.Contains(asking, op)
+	tells := methodOf(op) == http.MethodGet
 	if tells && !isObject {
 		return r, fmt.Errorf("%s wants its parameters as an object", op)
 	}

@@ -195,16 +195,17 @@ func keySet(c *client) *cobra.Command {
 }
 
 func keyPermission(c *client, use, short string) *cobra.Command {
+	var create bool
 	cmd := &cobra.Command{
 		Use: use + " KEY", Short: short, Args: cobra.ExactArgs(1),
 		Long:              short + ". Rights on a bucket are given\nwith hangar bucket allow and taken with hangar bucket deny.",
 		ValidArgsFunction: args(false, c.keyNames),
 		Example:           "  hangar key " + use + " backup --create-bucket",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.updateKey(cmd, args[0], map[string]any{use: map[string]bool{"createBucket": true}})
+			return c.updateKey(cmd, args[0], map[string]any{use: map[string]bool{"createBucket": create}})
 		},
 	}
-	cmd.Flags().Bool("create-bucket", false, "create buckets")
+	cmd.Flags().BoolVar(&create, "create-bucket", false, "create buckets")
 	cmd.MarkFlagsOneRequired("create-bucket")
 	return cmd
 }
