@@ -24,12 +24,9 @@ func Commands(version string) cli.Servers { return commands{version} }
 
 type commands struct{ version string }
 
-// elsewhere are variables that the command line reads itself.
-var elsewhere = []string{"HANGAR_ADMIN_ENDPOINT"}
-
 func (c commands) Server(ctx context.Context, dir string) error {
 	var cfg Config
-	if err := config.Parse(&cfg, os.Environ(), elsewhere...); err != nil {
+	if err := config.Parse(&cfg, os.Environ()); err != nil {
 		return err
 	}
 	cfg.Dir, cfg.Version, cfg.Out = dir, c.version, os.Stdout
@@ -106,7 +103,7 @@ func (c *brokerConfig) options(dir, listen string) natsd.Options {
 
 func (c commands) NATS(ctx context.Context, dir, listen string) error {
 	var cfg brokerConfig
-	if err := config.Parse(&cfg, os.Environ(), elsewhere...); err != nil {
+	if err := config.Parse(&cfg, os.Environ()); err != nil {
 		return err
 	}
 	s, err := natsd.Start(cfg.options(dir, listen))

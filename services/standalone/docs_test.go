@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "write docs/config.md instead of compari
 // TestConfigDocumentation keeps docs/config.md equal to the code.
 func TestConfigDocumentation(t *testing.T) {
 	var b strings.Builder
-	b.WriteString("# Configuration\n\nEvery setting is an environment variable. A variable that begins with `HANGAR_` and is not known is an error. Secrets can also be read from a file whose path is in the variable of the same name with `_FILE` added. Traces are exported when the standard `OTEL_EXPORTER_OTLP_…` variables are set.\n\nThis page is generated from the code: `go test ./services/standalone -run ConfigDocumentation -update`.\n")
+	b.WriteString("# Configuration\n\nEvery setting is an environment variable. A variable that begins with `HANGAR_` and is not known is an error; those of the command line, at the end of this page, are known everywhere. Secrets can also be read from a file whose path is in the variable of the same name with `_FILE` added. Traces are exported when the standard `OTEL_EXPORTER_OTLP_…` variables are set.\n\nThis page is generated from the code: `go test ./services/standalone -run ConfigDocumentation -update`.\n")
 	for _, s := range []struct {
 		title string
 		cfg   any
@@ -30,6 +30,7 @@ func TestConfigDocumentation(t *testing.T) {
 		{"blocks", blocks.ProcessConfig{}},
 		{"admin", admin.ProcessConfig{}},
 		{"hangar nats", brokerConfig{}},
+		{"hangar", config.CommandLine{}},
 	} {
 		b.WriteString("\n## `" + s.title + "`\n\n")
 		if err := config.Markdown(&b, s.cfg); err != nil {

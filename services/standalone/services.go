@@ -3,6 +3,7 @@ package standalone
 import (
 	"context"
 	"fmt"
+	"net"
 	"path/filepath"
 
 	"hangar/services/admin"
@@ -74,7 +75,20 @@ func (s *server) services(ctx context.Context) (admin.Bootstrapped, error) {
 	if err := s.register(n.admin, id); err != nil {
 		return made, err
 	}
-	return made, process.Serve(s.g, "admin", adm.Run, adm.Ready())
+	if err := process.Serve(s.g, "admin", adm.Run, adm.Ready()); err != nil {
+		return made, err
+	}
+	s.c.Admin.Addr = bound(s.c.Admin.Addr, adm.Addr())
+	return made, nil
+}
+
+// bound is the address that was configured, with the port that was chosen for it
+// if it left that open.
+func bound(configured string, chosen net.Addr) string {
+	if _, port, err := net.SplitHostPort(configured); err == nil && port != "0" {
+		return configured
+	}
+	return chosen.String()
 }
 
 // admin makes the admin service and, at the first start, the cluster.
@@ -152,6 +166,7 @@ func (s *server) gateway(n conns, rows metaapi.Rows, rings process.Rings, adm *a
 	}
 	id := identity("gateway", s.c, n.gateway, "")
 	id.Node.S3Addr = gw.Addr().String()
+	s.c.Gateway.S3Addr = bound(s.c.Gateway.S3Addr, gw.Addr())
 	id.Await = func(ctx context.Context, rev control.Revision) error { return gw.Await(ctx, s.mirror, rev) }
 	return s.register(n.gateway, id)
 }

@@ -48,6 +48,13 @@ type Field struct {
 	Secret bool
 }
 
+// CommandLine are the settings of the hangar command line. Services are started
+// from shells that have them for it, so Parse knows them everywhere.
+type CommandLine struct {
+	AdminEndpoint string `env:"HANGAR_ADMIN_ENDPOINT" desc:"Address of the Admin API that the command line talks to, such as http://127.0.0.1:3903"`
+	AdminToken    string `env:"HANGAR_ADMIN_TOKEN" file:"true" desc:"Admin token that the command line presents"`
+}
+
 // Validator is implemented by settings that have rules between them.
 type Validator interface{ Validate() error }
 
@@ -127,7 +134,7 @@ func Fields(cfg any) []Field {
 // checkNames refuses variables that carry the prefix and mean nothing.
 func checkNames(vars map[string]string, fields []Field, others []string) error {
 	known := slices.Clone(others)
-	for _, f := range fields {
+	for _, f := range slices.Concat(fields, Fields(CommandLine{})) {
 		known = append(known, f.Name)
 		if f.Secret {
 			known = append(known, f.Name+fileSuffix)

@@ -145,3 +145,20 @@ func TestVariablesOfTestsAreNoSettings(t *testing.T) {
 		t.Errorf("got %+v, %v", cfg, err)
 	}
 }
+
+func TestVariablesOfTheCommandLineDisturbNoService(t *testing.T) {
+	var cfg struct {
+		Addr string `env:"HANGAR_ADDR"`
+	}
+	environ := []string{"HANGAR_ADDR=a", "HANGAR_ADMIN_ENDPOINT=e", "HANGAR_ADMIN_TOKEN=t"}
+	if err := config.Parse(&cfg, environ); err != nil || cfg.Addr != "a" {
+		t.Errorf("got %+v, %v", cfg, err)
+	}
+	// A file that the command line could not read does not stop a service.
+	if err := config.Parse(&cfg, []string{"HANGAR_ADMIN_TOKEN_FILE=/does/not/exist"}); err != nil {
+		t.Error(err)
+	}
+	if got := config.Select(environ, cfg); fmt.Sprint(got) != "[HANGAR_ADDR=a]" {
+		t.Errorf("handed on: %v", got)
+	}
+}

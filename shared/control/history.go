@@ -82,6 +82,19 @@ func (h *History) note(l *Layout, now time.Time) error {
 	return nil
 }
 
+// PastLayouts returns the layouts so far, oldest first, the one in force among
+// them even before anybody has noted it: then it is of now.
+func (v *View) PastLayouts(now time.Time) []PastLayout {
+	var h History
+	if v.History != nil {
+		h.Layouts = slices.Clone(v.History.Layouts)
+	}
+	if v.Layout != nil && h.note(v.Layout, now) != nil {
+		return v.History.Layouts // nothing is missing
+	}
+	return h.Layouts
+}
+
 // Last returns the newest layout noted, nil when there is none.
 func (h *History) Last() *PastLayout {
 	if h == nil || len(h.Layouts) == 0 {

@@ -168,6 +168,7 @@ func TestStatus(t *testing.T) {
 		{"fine", func(context.Context) error { return nil }, 0, 0, ""},
 		{"error", func(context.Context) error { return errors.New("port 3900 is taken") }, 0, 1, "hangar: port 3900 is taken\n"},
 		{"many lines", func(context.Context) error { return errors.Join(errors.New("a"), errors.New("b")) }, 0, 1, "hangar: a; b\n"},
+		{"own code", func(context.Context) error { return fmt.Errorf("call: %w", refused{}) }, 0, 4, "hangar: call: refused\n"},
 		{"interrupted", func(ctx context.Context) error { <-ctx.Done(); return nil }, 1, 0, ""},
 		{"interrupted twice", func(context.Context) error { <-release; return nil }, 2, 1, "hangar: interrupted twice"},
 	} {
@@ -180,3 +181,9 @@ func TestStatus(t *testing.T) {
 		})
 	}
 }
+
+// refused is an error with an exit code of its own.
+type refused struct{}
+
+func (refused) Error() string { return "refused" }
+func (refused) ExitCode() int { return 4 }

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,7 +13,7 @@ import (
 
 // Main is the body of a main function. It calls run with a ctx that SIGINT and
 // SIGTERM end; a second signal exits at once. An error is printed as one line
-// to standard error and exits with 1.
+// to standard error and exits with 1, or with what its method ExitCode says.
 func Main(run func(ctx context.Context) error) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -31,10 +32,17 @@ func status(run func(ctx context.Context) error, signals <-chan os.Signal, stder
 			if err == nil {
 				return 0
 			}
-			return fail(stderr, strings.ReplaceAll(err.Error(), "\n", "; "))
+			code := 1
+			if own, ok := errors.AsType[interface {
+				error
+				ExitCode() int
+			}](err); ok {
+				code = own.ExitCode()
+			}
+			return fail(stderr, code, strings.ReplaceAll(err.Error(), "\n", "; "))
 		case <-signals:
 			if interrupted {
-				return fail(stderr, "interrupted twice, not waiting for a clean stop")
+				return fail(stderr, 1, "interrupted twice, not waiting for a clean stop")
 			}
 			interrupted = true
 			cancel()
@@ -42,8 +50,8 @@ func status(run func(ctx context.Context) error, signals <-chan os.Signal, stder
 	}
 }
 
-func fail(stderr io.Writer, why string) int {
+func fail(stderr io.Writer, code int, why string) int {
 	// There is nobody left to tell when standard error is gone.
 	_, _ = fmt.Fprintf(stderr, "hangar: %s\n", why)
-	return 1
+	return code
 }

@@ -137,7 +137,10 @@ func TestCommandLine(t *testing.T) {
 	run("bucket", "create", "cli-bucket")
 	key := run("key", "create", "cli-key")
 	id := "GK" + strings.Fields(strings.SplitAfterN(key, "GK", 2)[1])[0]
-	run("bucket", "allow", "cli-bucket", id, "--read", "--write")
+	run("bucket", "allow", "cli-bucket", "cli-key", "--read", "--write")
+	if err := put(testContext(t, time.Minute), harness.SDK(s.S3), "inspected", content(3, 3<<20)); err != nil {
+		t.Fatal(err)
+	}
 	for args, want := range map[string]string{
 		"bucket list":            "cli-bucket",
 		"bucket info cli-bucket": id,
@@ -146,6 +149,7 @@ func TestCommandLine(t *testing.T) {
 		"status":                 "meta",
 		"health":                 "healthy",
 		"layout show":            "Layout version 1",
+		"bucket inspect-object " + harness.Bucket + " inspected": "3.0 MiB (3,145,728 bytes)",
 	} {
 		if out := run(strings.Fields(args)...); !strings.Contains(out, want) {
 			t.Errorf("hangar %s does not print %q:\n%s", args, want, out)
@@ -155,7 +159,7 @@ func TestCommandLine(t *testing.T) {
 	run("bucket", "delete", "cli-bucket", "--yes")
 	run("key", "delete", id, "--yes")
 	p := harness.Run(t, []string{"HANGAR_ADMIN_ENDPOINT=" + s.Admin, "HANGAR_ADMIN_TOKEN=wrong"}, harness.Bin(t, "hangar"), "key", "list")
-	if exit, err := p.Wait(10 * time.Second); err != nil || exit == 0 || strings.Count(strings.TrimSpace(p.Output()), "\n") > 0 {
+	if exit, err := p.Wait(10 * time.Second); err != nil || exit != 4 || strings.Count(strings.TrimSpace(p.Output()), "\n") > 0 {
 		t.Errorf("a wrong token: exit %d, %v, printed %q", exit, err, fmt.Sprint(p.Output()))
 	}
 }

@@ -115,10 +115,7 @@ func getClusterLayoutHistory(c call) (layoutHistory, error) {
 			out.MinAck--
 		}
 	}
-	if v.History == nil {
-		return out, nil
-	}
-	for _, l := range v.History.Layouts {
+	for _, l := range v.PastLayouts(c.s.ops.Now()) {
 		p := pastVersion{Version: l.Version, Status: "Historical", StorageNodes: len(l.Roles), AppliedAt: l.At, Outcome: l.Status, Roles: []assignedRole{}}
 		switch l.Version {
 		case out.CurrentVersion:

@@ -14,6 +14,6 @@ var version = "dev" // set by the linker
 
 func main() {
 	lifecycle.Main(func(ctx context.Context) error {
-		return cli.New(version, standalone.Commands(version)).ExecuteContext(ctx)
+		return cli.Run(ctx, cli.New(version, standalone.Commands(version)))
 	})
 }

@@ -1,13 +1,16 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"hangar/services/standalone/internal/adminclient"
+	"hangar/services/standalone/internal/terminal"
+	"hangar/shared/lifecycle"
 )
 
 // layoutInTransit is a layout change under way.
@@ -38,20 +41,20 @@ type serviceChange struct {
 }
 
 // print says line by line how far the change is.
-func (l *layoutInTransit) print(w io.Writer) {
-	fmt.Fprintf(w, "Version %d is being put in place since %s\n", l.Version, l.StartedAt.Local().Format(time.DateTime))
+func (l *layoutInTransit) print(p *terminal.Page) {
+	p.Line("Version ", l.Version, " is being put in place since ", l.StartedAt.Local().Format(time.DateTime))
 	for _, s := range l.Services {
-		fmt.Fprintln(w, "  "+s.line())
+		p.Line("  ", s.line())
 		for _, n := range s.WaitingFor {
 			who := "waiting"
 			if n.Node != "" && strings.Trim(n.Node, "0") != "" {
 				who = "waiting for node " + short(n.Node)
 			}
-			fmt.Fprintf(w, "    %s %s (%d partitions)\n", who, n.Reason, n.Partitions)
+			p.Line("    ", terminal.Warn(who), " ", n.Reason, " (", plural(int64(n.Partitions), "partition"), ")")
 		}
 	}
 	for _, n := range l.Skipped {
-		fmt.Fprintf(w, "  node %s counts as dead\n", short(n))
+		p.Line("  node ", short(n), " counts as dead")
 	}
 }
 
@@ -62,7 +65,7 @@ func (s *serviceChange) line() string {
 		out += fmt.Sprintf(", %d of %d items", s.ItemsDone, s.ItemsTotal)
 	}
 	if s.BytesTotal > 0 {
-		out += fmt.Sprintf(", %s of %s", sizeOf(s.BytesDone), sizeOf(s.BytesTotal))
+		out += fmt.Sprintf(", %s of %s", terminal.Bytes(s.BytesDone), terminal.Bytes(s.BytesTotal))
 	}
 	if s.EstimateSeconds != nil {
 		out += ", about " + (time.Duration(*s.EstimateSeconds) * time.Second).String() + " left"
@@ -72,113 +75,106 @@ func (s *serviceChange) line() string {
 
 // bar draws how much is done.
 func (s *serviceChange) bar() string {
-	const width = 30
-	done, total := float64(s.PartitionsDone), float64(s.PartitionsTotal)
 	if s.BytesTotal > 0 && s.PartitionsDone < s.PartitionsTotal {
-		done, total = float64(s.BytesDone), float64(s.BytesTotal)
+		return terminal.Bar(float64(s.BytesDone), float64(s.BytesTotal))
 	}
-	full := width
-	if total > 0 {
-		full = int(width * min(done/total, 1))
-	}
-	return "[" + strings.Repeat("#", full) + strings.Repeat("-", width-full) + "]"
+	return terminal.Bar(float64(s.PartitionsDone), float64(s.PartitionsTotal))
 }
 
 func layoutWatch(c *client) *cobra.Command {
 	return &cobra.Command{
 		Use: "watch", Short: "Show how far a layout change is until it is done", Args: cobra.NoArgs,
-		Long: "Show how far a layout change is until it is done: a bar on a terminal, else a\nline when something changes. Leaving it stops nothing.",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var l clusterLayout
-			if err := c.get(cmd.Context(), "GetClusterLayout", nil, &l); err != nil {
-				return err
-			}
-			return c.watch(cmd, l)
-		},
+		Long:    "Show how far a layout change is until it is done: a bar on a terminal, else a\nline when something changes. Leaving it stops nothing.",
+		Example: "  hangar layout watch",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return c.watch(cmd, 0) },
 	}
 }
 
-// watch follows the change of l until it is over.
-func (c *client) watch(cmd *cobra.Command, l clusterLayout) error {
-	out := cmd.OutOrStdout()
-	terminal := isTerminal(out)
-	version, last, lines := l.Version, "", 0
-	pause := 100 * time.Millisecond
-	for l.Change != nil && l.Version == version {
-		var text strings.Builder
-		if terminal {
-			for _, s := range l.Change.Services {
-				fmt.Fprintf(&text, "%s %s\n", s.bar(), s.line())
+// watch follows the change under way, to version unless that is 0, until it is
+// over.
+func (c *client) watch(cmd *cobra.Command, version int) error {
+	var l clusterLayout
+	a, err := c.layout(cmd, &l)
+	if err != nil {
+		return err
+	}
+	if version == 0 {
+		version = l.Version
+	}
+	progress := terminal.NewProgress(cmd.OutOrStdout())
+	for pause := 100 * time.Millisecond; l.Change != nil && l.Version == version; pause = min(2*pause, time.Second) {
+		if !c.json {
+			if err := progress.Show(l.Change.text(progress.Live())); err != nil {
+				return err
 			}
-		} else if !c.json {
-			l.Change.print(&text)
 		}
-		if terminal {
-			erase(out, lines)
-			lines = strings.Count(text.String(), "\n")
+		if err := lifecycle.Sleep(cmd.Context(), pause); err != nil {
+			return err
 		}
-		if text.String() != last || terminal {
-			fmt.Fprint(out, text.String())
-			last = text.String()
-		}
-		select {
-		case <-time.After(pause):
-		case <-cmd.Context().Done():
-			return cmd.Context().Err()
-		}
-		pause = min(2*pause, time.Second)
 		l = clusterLayout{}
-		if err := c.get(cmd.Context(), "GetClusterLayout", nil, &l); err != nil {
+		if a, err = c.layout(cmd, &l); err != nil {
 			return err
 		}
 	}
-	if terminal {
-		erase(out, lines)
+	if err := progress.Clear(); err != nil {
+		return err
 	}
 	if l.Version != version {
 		return fmt.Errorf("version %d was aborted or replaced: the layout is at version %d", version, l.Version)
 	}
-	return c.show(out, l, func(w io.Writer) { fmt.Fprintf(w, "Layout version %d is in place\n", l.Version) })
+	return show(c, cmd, a, func(p *terminal.Page, l clusterLayout) {
+		p.Line("Layout version ", l.Version, " is ", terminal.Good("in place"))
+	})
 }
 
-// erase takes back what was written on a terminal.
-func erase(w io.Writer, lines int) {
-	if lines > 0 {
-		fmt.Fprintf(w, "\x1b[%dA\x1b[J", lines)
+// layout reads the layout into l.
+func (c *client) layout(cmd *cobra.Command, l *clusterLayout) (adminclient.Answer, error) {
+	a, err := c.get(cmd, "GetClusterLayout", nil)
+	if err == nil {
+		err = a.Decode(l)
 	}
+	return a, err
 }
 
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
+// text is the progress, with bars where they can be drawn in place.
+func (l *layoutInTransit) text(bars bool) string {
+	p := terminal.NewPage(nil, false, time.Now())
+	if !bars {
+		l.print(p)
+		return p.String()
 	}
-	i, err := f.Stat()
-	return err == nil && i.Mode()&os.ModeCharDevice != 0
+	for _, s := range l.Services {
+		p.Line(s.bar(), " ", s.line())
+	}
+	return p.String()
+}
+
+type layoutVersions struct {
+	CurrentVersion int `json:"currentVersion"`
+	Versions       []struct {
+		Version      int       `json:"version"`
+		Status       string    `json:"status"`
+		Outcome      string    `json:"outcome"`
+		StorageNodes int       `json:"storageNodes"`
+		AppliedAt    time.Time `json:"appliedAt"`
+	} `json:"versions"`
 }
 
 func layoutHistory(c *client) *cobra.Command {
 	return &cobra.Command{
 		Use: "history", Short: "Show the last layouts", Args: cobra.NoArgs,
+		Example: "  hangar layout history",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var h struct {
-				CurrentVersion int `json:"currentVersion"`
-				Versions       []struct {
-					Version      int       `json:"version"`
-					Status       string    `json:"status"`
-					Outcome      string    `json:"outcome"`
-					StorageNodes int       `json:"storageNodes"`
-					AppliedAt    time.Time `json:"appliedAt"`
-				} `json:"versions"`
-			}
-			if err := c.get(cmd.Context(), "GetClusterLayoutHistory", nil, &h); err != nil {
+			a, err := c.get(cmd, "GetClusterLayoutHistory", nil)
+			if err != nil {
 				return err
 			}
-			return c.show(cmd.OutOrStdout(), h, func(w io.Writer) {
-				fmt.Fprintln(w, "VERSION\tAPPLIED\tNODES\tSTATE")
+			return show(c, cmd, a, func(p *terminal.Page, h layoutVersions) {
+				t := terminal.NewTable(">VERSION", "APPLIED", ">NODES", "STATE")
 				for _, v := range h.Versions {
-					fmt.Fprintf(w, "%d\t%s\t%d\t%s\n", v.Version, v.AppliedAt.Local().Format(time.DateTime), v.StorageNodes, v.Outcome)
+					t.Row(v.Version, p.Since(v.AppliedAt), v.StorageNodes, v.Outcome)
 				}
+				p.Table(t)
 			})
 		},
 	}
@@ -190,11 +186,11 @@ func (c *client) underWay(cmd *cobra.Command, version int) (int, error) {
 		return version, nil
 	}
 	var l clusterLayout
-	if err := c.get(cmd.Context(), "GetClusterLayout", nil, &l); err != nil {
+	if _, err := c.layout(cmd, &l); err != nil {
 		return 0, err
 	}
 	if l.Change == nil {
-		return 0, fmt.Errorf("no layout change is under way")
+		return 0, errors.New("no layout change is under way")
 	}
 	return l.Version, nil
 }
@@ -210,43 +206,45 @@ func layoutSkip(c *client) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var out struct {
-				Skipped []string `json:"ackUpdated"`
-				Copies  []string `json:"syncUpdated"`
-			}
-			in := map[string]any{"version": version, "allowMissingData": false}
-			if err := c.post(cmd.Context(), "ClusterLayoutSkipDeadNodes", nil, in, &out); err != nil {
+			if err := c.confirm(cmd, "Declare the nodes dead that are down and that the change waits for?"); err != nil {
 				return err
 			}
-			return c.show(cmd.OutOrStdout(), out, func(w io.Writer) {
+			a, err := c.post(cmd, "ClusterLayoutSkipDeadNodes", nil, map[string]any{"version": version, "allowMissingData": false})
+			if err != nil {
+				return err
+			}
+			return show(c, cmd, a, func(p *terminal.Page, out struct {
+				Skipped []string `json:"ackUpdated"`
+			}) {
 				if len(out.Skipped) == 0 {
-					fmt.Fprintln(w, "No node that the change needs is down")
+					p.Line("No node that the change needs is down")
 				}
 				for _, n := range out.Skipped {
-					fmt.Fprintf(w, "Node %s counts as dead\n", n)
+					p.Line("Node ", n, " counts as dead")
 				}
 			})
 		},
 	}
 	cmd.Flags().IntVar(&version, "version", 0, "the version under way (default: the one there is)")
-	return cmd
+	return c.dangerous(cmd)
 }
 
 func layoutAbort(c *client) *cobra.Command {
 	var version int
 	cmd := &cobra.Command{
 		Use: "abort", Short: "Take the layout change back that is under way", Args: cobra.NoArgs,
-		Long: "Take the layout change back that is under way: data stays where it was, and\nthe layout goes back to the roles before. A service whose data is in place\nalready stays there.",
+		Long:    "Take the layout change back that is under way: data stays where it was, and\nthe layout goes back to the roles before. A service whose data is in place\nalready stays there.",
+		Example: "  hangar layout abort",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			version, err := c.underWay(cmd, version)
 			if err != nil {
 				return err
 			}
-			var l clusterLayout
-			if err := c.post(cmd.Context(), "AbortClusterLayoutChange", nil, map[string]any{"version": version}, &l); err != nil {
+			a, err := c.post(cmd, "AbortClusterLayoutChange", nil, map[string]any{"version": version})
+			if err != nil {
 				return err
 			}
-			return c.showLayout(cmd.OutOrStdout(), l)
+			return show(c, cmd, a, printLayout)
 		},
 	}
 	cmd.Flags().IntVar(&version, "version", 0, "the version under way (default: the one there is)")

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -20,13 +19,15 @@ a copy of it in DIR/control.export, which is as good as one made with export.
 
 Should NATS have lost its data, stop the cluster's other processes, start NATS
 empty, and restore the newest copy.`,
+		Example: "  hangar control export --nats nats://10.0.0.1:4222 backup.control",
 	}
 	cmd.PersistentFlags().StringVar(&at.NATS, "nats", "", "NATS servers (default from HANGAR_NATS_URL); or --data for the directory of a stopped server")
 	export := &cobra.Command{
-		Use: "export FILE", Short: "Write the control state to a file (it holds secrets)", Args: cobra.ExactArgs(1),
+		Use: "export FILE", ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault),
+		Short: "Write the control state to a file (it holds secrets)", Args: cobra.ExactArgs(1),
 		Example: "  hangar control export --nats nats://10.0.0.1:4222 backup.control\n  hangar --data /var/lib/hangar control export backup.control",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			at.Dir = c.dir
+			at.Dir = c.given.Dir
 			if err := s.ControlExport(cmd.Context(), at, args[0]); err != nil {
 				return err
 			}
@@ -34,14 +35,18 @@ empty, and restore the newest copy.`,
 			return nil
 		},
 	}
-	var force, yes bool
+	var force bool
 	restore := &cobra.Command{
-		Use: "restore FILE", Short: "Rebuild the control state from a file", Args: cobra.ExactArgs(1),
+		Use: "restore FILE", ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault),
+		Short: "Rebuild the control state from a file", Args: cobra.ExactArgs(1),
+		Example: "  hangar control restore --nats nats://10.0.0.1:4222 backup.control\n  hangar --data /var/lib/hangar control restore backup.control --force",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if force && !yes {
-				return errors.New("--force replaces the control state that is there; say --yes too to go on")
+			if force {
+				if err := c.confirm(cmd, "Replace the control state that is there?"); err != nil {
+					return err
+				}
 			}
-			at.Dir = c.dir
+			at.Dir = c.given.Dir
 			if err := s.ControlRestore(cmd.Context(), at, args[0], force); err != nil {
 				return err
 			}
@@ -50,7 +55,6 @@ empty, and restore the newest copy.`,
 		},
 	}
 	restore.Flags().BoolVar(&force, "force", false, "replace a control state that is not empty")
-	restore.Flags().BoolVar(&yes, "yes", false, "go on without asking")
-	cmd.AddCommand(export, restore)
+	cmd.AddCommand(export, c.dangerous(restore))
 	return cmd
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"hangar/services/standalone/internal/adminclient"
 	"hangar/services/standalone/internal/birth"
 	"hangar/services/standalone/internal/datadir"
 	"hangar/services/standalone/internal/secrets"
@@ -17,7 +19,8 @@ import (
 func initCommand(c *client) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "init", GroupID: "cluster", Short: "Prepare a cluster of separate processes",
-		Long: "A cluster of separate processes, in containers or on several machines, needs\ncertificates and passwords before it starts, and a layout once it runs. Both\ncommands may be repeated: they leave alone what is there.",
+		Long:    "A cluster of separate processes, in containers or on several machines, needs\ncertificates and passwords before it starts, and a layout once it runs. Both\ncommands may be repeated: they leave alone what is there.",
+		Example: "  hangar init secrets --data ./secrets --host s3.example.org\n  hangar init cluster --data ./secrets --meta 3 --blocks 3",
 	}
 	cmd.AddCommand(initSecretsCommand(c), initClusterCommand(c))
 	return cmd
@@ -31,10 +34,10 @@ func initSecretsCommand(c *client) *cobra.Command {
 		Long:    "Make what the processes of a cluster must keep to themselves: a folder for each\nservice with its password for NATS and its certificate, and in DIR/nats the users\nwith their permissions, in the format of a NATS server's configuration. Files\nhave mode 0600; what is there stays, but for the permissions, which follow this\nversion. To renew a certificate delete its tls.key and run this again.",
 		Example: "  hangar init secrets --data ./secrets --host s3.example.org",
 		RunE: func(*cobra.Command, []string) error {
-			if c.dir == "" {
+			if c.given.Dir == "" {
 				return fmt.Errorf("say where to keep them: hangar init secrets --data DIR")
 			}
-			o.Dir = c.dir
+			o.Dir = c.given.Dir
 			return secrets.Make(o)
 		},
 	}
@@ -55,21 +58,22 @@ func initClusterCommand(c *client) *cobra.Command {
 		Long:    "Wait for the storage nodes, give each that has no role one in the zone it names,\nmake the key of DIR/credentials.json if it is missing, and print how to use it.",
 		Example: "  hangar init cluster --data ./secrets --meta 3 --blocks 3",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			a, err := datadir.ReadAccess(c.dir)
+			a, err := datadir.ReadAccess(c.given.Dir)
 			if err != nil {
 				return fmt.Errorf("hangar init secrets comes first: %w", err)
 			}
-			if err := c.resolve(); err != nil {
+			access, err := adminclient.Find(c.given, os.Environ())
+			if err != nil {
 				return err
 			}
-			ask, err := datadir.Client(c.ca)
+			ask, err := datadir.Client(access.CA)
 			if err != nil {
 				return err
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), wait)
 			defer cancel()
 			made, err := birth.Make(ctx, birth.Cluster{
-				Endpoint: c.endpoint, Token: c.token, Client: ask, Meta: meta, Blocks: blocks,
+				Endpoint: access.Endpoint, Token: access.Token, Client: ask, Meta: meta, Blocks: blocks,
 				AccessKey: a.AccessKey, SecretKey: a.SecretKey, Bucket: bucket,
 			})
 			if err != nil {
@@ -79,9 +83,9 @@ func initClusterCommand(c *client) *cobra.Command {
 				return fmt.Errorf("the S3 endpoint: %w", err)
 			}
 			if !made { // later starts write into somebody's log
-				a.SecretKey = "(in " + filepath.Join(c.dir, datadir.AccessFile) + ")"
+				a.SecretKey = "(in " + filepath.Join(c.given.Dir, datadir.AccessFile) + ")"
 			}
-			greet(cmd, c.dir, a)
+			greet(cmd, c.given.Dir, a)
 			return nil
 		},
 	}

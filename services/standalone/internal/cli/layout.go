@@ -1,14 +1,16 @@
 package cli
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"hangar/services/standalone/internal/adminclient"
+	"hangar/services/standalone/internal/terminal"
 )
 
 type layoutRole struct {
@@ -27,6 +29,11 @@ type clusterLayout struct {
 	StagedRoleChanges []layoutRole     `json:"stagedRoleChanges"`
 	StagedParameters  *layoutSettings  `json:"stagedParameters"`
 	Change            *layoutInTransit `json:"change"`
+}
+
+// staged says whether there is anything to apply.
+func (l *clusterLayout) staged() bool {
+	return len(l.StagedRoleChanges) > 0 || l.StagedParameters != nil
 }
 
 type layoutSettings struct {
@@ -49,40 +56,46 @@ func layoutCommand(c *client) *cobra.Command {
 assign, remove and config, looked at with preview, and take effect together
 with apply. Data then moves while the cluster goes on serving; watch shows how
 far it is.`,
-		Example: `  hangar layout assign 8f3a… --zone cellar --capacity 2T
-  hangar layout remove 51c0…
-  hangar layout preview
-  hangar layout apply --wait`,
+		Example: "  hangar layout assign 8f3a --zone cellar --capacity 2T\n  hangar layout remove 51c0\n  hangar layout preview\n  hangar layout apply --wait",
 	}
+	cmd.AddCommand(layoutShow(c), layoutAssign(c), layoutRemove(c), layoutConfig(c), layoutPreviewCommand(c),
+		layoutApply(c), layoutRevert(c), layoutHistory(c), layoutWatch(c), layoutSkip(c), layoutAbort(c))
+	return cmd
+}
+
+func layoutShow(c *client) *cobra.Command {
 	var staged bool
-	show := &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "show", Short: "Show the layout, what is staged and what is under way", Args: cobra.NoArgs,
 		Example: "  hangar layout show\n  hangar layout show --staged",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if staged {
 				return c.preview(cmd)
 			}
-			var l clusterLayout
-			if err := c.get(cmd.Context(), "GetClusterLayout", nil, &l); err != nil {
+			a, err := c.get(cmd, "GetClusterLayout", nil)
+			if err != nil {
 				return err
 			}
-			return c.showLayout(cmd.OutOrStdout(), l)
+			return show(c, cmd, a, printLayout)
 		},
 	}
-	show.Flags().BoolVar(&staged, "staged", false, "show what applying the staged changes would do")
-	cmd.AddCommand(show, layoutAssign(c), layoutRemove(c), layoutConfig(c),
-		&cobra.Command{
-			Use: "preview", Short: "Show what applying the staged changes would do", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return c.preview(cmd) },
-		},
-		layoutApply(c), layoutRevert(c), layoutHistory(c), layoutWatch(c), layoutSkip(c), layoutAbort(c))
+	cmd.Flags().BoolVar(&staged, "staged", false, "show what applying the staged changes would do")
 	return cmd
+}
+
+func layoutPreviewCommand(c *client) *cobra.Command {
+	return &cobra.Command{
+		Use: "preview", Short: "Show what applying the staged changes would do", Args: cobra.NoArgs,
+		Example: "  hangar layout preview",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return c.preview(cmd) },
+	}
 }
 
 func layoutRemove(c *client) *cobra.Command {
 	return &cobra.Command{
-		Use: "remove NODE-ID…", Short: "Stage the removal of nodes, alive or dead", Args: cobra.MinimumNArgs(1),
-		Example: "  hangar layout remove 51c0…",
+		Use: "remove NODE…", Short: "Stage the removal of nodes, alive or dead", Args: cobra.MinimumNArgs(1),
+		ValidArgsFunction: args(true, c.nodeNames),
+		Example:           "  hangar layout remove 51c0\n  hangar layout remove 51c0 77ab",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var roles []any
 			for _, prefix := range args {
@@ -98,26 +111,24 @@ func layoutRemove(c *client) *cobra.Command {
 }
 
 func (c *client) stage(cmd *cobra.Command, in map[string]any) error {
-	var l clusterLayout
-	if err := c.post(cmd.Context(), "UpdateClusterLayout", nil, in, &l); err != nil {
+	a, err := c.post(cmd, "UpdateClusterLayout", nil, in)
+	if err != nil {
 		return err
 	}
-	return c.showLayout(cmd.OutOrStdout(), l)
+	return show(c, cmd, a, printLayout)
 }
 
 func layoutAssign(c *client) *cobra.Command {
 	var zone, capacity string
-	var tags []string
+	tags := []string{}
 	cmd := &cobra.Command{
-		Use: "assign NODE-ID", Short: "Stage a role for a node", Args: cobra.ExactArgs(1),
-		Example: "  hangar layout assign 8f3a… --zone cellar --capacity 2T",
+		Use: "assign NODE", Short: "Stage a role for a node", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: args(false, c.nodeNames),
+		Example:           "  hangar layout assign 8f3a --zone cellar --capacity 2T",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			n, err := parseSize(capacity)
+			n, err := terminal.ParseBytes(capacity)
 			if err != nil {
-				return err
-			}
-			if tags == nil {
-				tags = []string{}
+				return wrong(err)
 			}
 			id, err := c.node(cmd, args[0])
 			if err != nil {
@@ -128,40 +139,12 @@ func layoutAssign(c *client) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&zone, "zone", "", "where the node stands: copies go to different zones")
 	cmd.Flags().StringVar(&capacity, "capacity", "", "how much it may hold, such as 500G or 2T")
-	cmd.Flags().StringSliceVar(&tags, "tag", nil, "a label for people (repeatable)")
+	cmd.Flags().StringSliceVar(&tags, "tag", tags, "a label for people (repeatable)")
 	for _, f := range []string{"zone", "capacity"} {
 		// Fails only for a flag that does not exist.
 		_ = cmd.MarkFlagRequired(f)
 	}
 	return cmd
-}
-
-// fullID is how many characters a node id has.
-const fullID = 32
-
-// node finds the one node whose id begins with prefix.
-func (c *client) node(cmd *cobra.Command, prefix string) (string, error) {
-	if len(prefix) >= fullID {
-		return prefix, nil // the service checks it, and may not have heard of it
-	}
-	var s clusterStatus
-	if err := c.get(cmd.Context(), "GetClusterStatus", nil, &s); err != nil {
-		return "", err
-	}
-	found := ""
-	for _, n := range s.Nodes {
-		if !strings.HasPrefix(n.ID, strings.ToLower(prefix)) || n.ID == found {
-			continue
-		}
-		if found != "" {
-			return "", fmt.Errorf("several nodes begin with %q: give more of the id", prefix)
-		}
-		found = n.ID
-	}
-	if found == "" {
-		return "", fmt.Errorf("no node begins with %q: see hangar status", prefix)
-	}
-	return found, nil
 }
 
 func layoutConfig(c *client) *cobra.Command {
@@ -180,60 +163,59 @@ func layoutConfig(c *client) *cobra.Command {
 			if consistency != "" {
 				parameters["consistency"] = consistency
 			}
-			if len(parameters) == 0 {
-				return errors.New("say what to set: --redundancy or --consistency")
-			}
 			return c.stage(cmd, map[string]any{"parameters": parameters})
 		},
 	}
 	cmd.Flags().StringVar(&redundancy, "redundancy", "", "zones that each partition spans at least: a number, or maximum")
 	cmd.Flags().StringVar(&consistency, "consistency", "", "consistent, degraded (reads may be old) or dangerous (writes may be lost)")
+	cmd.MarkFlagsOneRequired("redundancy", "consistency")
+	complete(cmd, "redundancy", words("maximum", "1", "2", "3"))
+	complete(cmd, "consistency", words("consistent", "degraded", "dangerous"))
 	return cmd
 }
 
-// parseSize reads 500, 500K, 20G, 1.5T (steps of 1024; a trailing B or iB is
-// allowed).
-func parseSize(s string) (int64, error) {
-	t := strings.TrimSuffix(strings.TrimSuffix(strings.ToUpper(s), "B"), "I")
-	unit := int64(1)
-	if i := strings.IndexAny(t, "KMGTPE"); i >= 0 && i == len(t)-1 {
-		unit = 1 << (10 * (1 + strings.IndexByte("KMGTPE", t[i])))
-		t = t[:i]
-	}
-	v, err := strconv.ParseFloat(t, 64)
-	if err != nil || !(v > 0 && v*float64(unit) < 1<<63) { // false for NaN too
-		return 0, fmt.Errorf("capacity %q: want a number with an optional K, M, G, T or P", s)
-	}
-	return int64(v * float64(unit)), nil
-}
-
-// layoutPreview keeps what only --json shows as it came.
+// layoutPreview is what applying would do, or the reason why it cannot be done.
 type layoutPreview struct {
-	Error     string        `json:"error,omitempty"`
+	Error     string        `json:"error"`
 	Message   []string      `json:"message"`
-	Moves     any           `json:"moves"`
-	Services  any           `json:"services"`
 	NewLayout clusterLayout `json:"newLayout"`
 }
 
-func (c *client) ask(cmd *cobra.Command) (p layoutPreview, err error) {
-	if err := c.post(cmd.Context(), "PreviewClusterLayoutChanges", nil, map[string]any{}, &p); err != nil {
-		return p, err
+// foresee asks what applying the staged changes would do.
+func (c *client) foresee(cmd *cobra.Command) (a adminclient.Answer, p layoutPreview, err error) {
+	if err := c.needStaged(cmd); err != nil {
+		return a, p, err
 	}
-	if p.Error != "" {
-		return p, errors.New(p.Error)
+	if a, err = c.post(cmd, "PreviewClusterLayoutChanges", nil, map[string]any{}); err == nil {
+		err = a.Decode(&p)
 	}
-	return p, nil
+	if err == nil && p.Error != "" {
+		err = errors.New(p.Error)
+	}
+	return a, p, err
 }
 
-func (c *client) preview(cmd *cobra.Command) error {
-	p, err := c.ask(cmd)
+// needStaged refuses to make a version of the layout that changes nothing.
+func (c *client) needStaged(cmd *cobra.Command) error {
+	l, err := fetch[clusterLayout](c, cmd, "GetClusterLayout", nil)
 	if err != nil {
 		return err
 	}
-	return c.show(cmd.OutOrStdout(), p, func(w io.Writer) {
-		fmt.Fprintln(w, strings.Join(p.Message, "\n"))
-		fmt.Fprintf(w, "\nTake effect with: hangar layout apply --version %d\n", p.NewLayout.Version)
+	if !l.staged() {
+		return errors.New("nothing is staged: stage changes first with hangar layout assign, remove or config")
+	}
+	return nil
+}
+
+func (c *client) preview(cmd *cobra.Command) error {
+	a, _, err := c.foresee(cmd)
+	if err != nil {
+		return err
+	}
+	return show(c, cmd, a, func(p *terminal.Page, l layoutPreview) {
+		p.Text(strings.Join(l.Message, "\n"))
+		p.Line()
+		p.Line("Take effect with: hangar layout apply --version ", l.NewLayout.Version)
 	})
 }
 
@@ -246,90 +228,96 @@ func layoutApply(c *client) *cobra.Command {
 		Example: "  hangar layout apply\n  hangar layout apply --version 4 --wait",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !cmd.Flags().Changed("version") {
-				p, err := c.ask(cmd)
+				_, p, err := c.foresee(cmd)
 				if err != nil {
 					return err
 				}
-				fmt.Fprintf(cmd.ErrOrStderr(), "%s\n\nApply version %d? [y/N] ", strings.Join(p.Message, "\n"), p.NewLayout.Version)
-				answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
-				if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
-					return errors.Join(errors.New("nothing was applied"), ignoreEOF(err))
+				page := terminal.NewPage(cmd.ErrOrStderr(), false, time.Now())
+				page.Text(strings.Join(p.Message, "\n"))
+				page.Line()
+				if err := page.Flush(); err != nil {
+					return err
 				}
 				version = p.NewLayout.Version
-			}
-			var out struct {
-				Message []string      `json:"message"`
-				Layout  clusterLayout `json:"layout"`
-			}
-			if err := c.post(cmd.Context(), "ApplyClusterLayout", nil, map[string]any{"version": version}, &out); err != nil {
+				if err := c.confirm(cmd, fmt.Sprintf("Apply version %d?", version)); err != nil {
+					return err
+				}
+			} else if err := c.needStaged(cmd); err != nil {
 				return err
 			}
-			if wait {
-				return c.watch(cmd, out.Layout)
-			}
-			return c.showLayout(cmd.OutOrStdout(), out.Layout)
+			return c.apply(cmd, version, wait)
 		},
 	}
-	cmd.Flags().IntVar(&version, "version", 0, "the version this makes: one more than `layout show` says")
+	cmd.Flags().IntVar(&version, "version", 0, "the version this makes: one more than hangar layout show says")
 	cmd.Flags().BoolVar(&wait, "wait", false, "show the progress until all data is in place")
-	return cmd
+	return c.dangerous(cmd)
 }
 
-func ignoreEOF(err error) error {
-	if errors.Is(err, io.EOF) {
-		return nil
+type appliedLayout struct {
+	Layout clusterLayout `json:"layout"`
+}
+
+func (c *client) apply(cmd *cobra.Command, version int, wait bool) error {
+	a, err := c.post(cmd, "ApplyClusterLayout", nil, map[string]any{"version": version})
+	if err != nil {
+		return err
 	}
-	return err
+	if wait {
+		return c.watch(cmd, version)
+	}
+	return show(c, cmd, a, func(p *terminal.Page, l appliedLayout) { printLayout(p, l.Layout) })
 }
 
 func layoutRevert(c *client) *cobra.Command {
 	return &cobra.Command{
 		Use: "revert", Short: "Drop what is staged", Args: cobra.NoArgs,
+		Example: "  hangar layout revert",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var l clusterLayout
-			if err := c.post(cmd.Context(), "RevertClusterLayout", nil, map[string]any{}, &l); err != nil {
+			a, err := c.post(cmd, "RevertClusterLayout", nil, map[string]any{})
+			if err != nil {
 				return err
 			}
-			return c.showLayout(cmd.OutOrStdout(), l)
+			return show(c, cmd, a, printLayout)
 		},
 	}
 }
 
-func (c *client) showLayout(w io.Writer, l clusterLayout) error {
-	return c.show(w, l, func(w io.Writer) {
-		fmt.Fprintln(w, "ID\tSERVICE\tZONE\tCAPACITY\tUSABLE\tPARTITIONS\tTAGS")
-		for _, r := range l.Roles {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.Service, r.Zone, size(r.Capacity), size(r.UsableCapacity), number(r.StoredPartitions), strings.Join(r.Tags, ","))
+func printLayout(p *terminal.Page, l clusterLayout) {
+	t := terminal.NewTable("ID", "SERVICE", "ZONE", ">CAPACITY", ">USABLE", ">PARTITIONS", "TAGS")
+	for _, r := range l.Roles {
+		t.Row(r.ID, r.Service, r.Zone, size(r.Capacity), size(r.UsableCapacity), number(r.StoredPartitions), strings.Join(r.Tags, ","))
+	}
+	p.Table(t)
+	p.Line()
+	p.Line("Layout version ", l.Version)
+	if s := l.Parameters; s != nil {
+		p.Line("Zones of a partition: ", s.zones(), ". Consistency: ", or(s.Consistency))
+	}
+	if l.Change != nil {
+		p.Line()
+		l.Change.print(p)
+	}
+	for _, r := range l.StagedRoleChanges {
+		if r.Remove {
+			p.Line(terminal.Warn("Staged: remove " + r.ID))
+		} else {
+			p.Line(terminal.Warn("Staged: " + r.ID + " in zone " + r.Zone + ", " + size(r.Capacity)))
 		}
-		fmt.Fprintf(w, "\nLayout version %d\n", l.Version)
-		if p := l.Parameters; p != nil {
-			fmt.Fprintf(w, "Zones of a partition: %s. Consistency: %s\n", p.zones(), p.Consistency)
-		}
-		if l.Change != nil {
-			fmt.Fprintln(w)
-			l.Change.print(w)
-		}
-		for _, r := range l.StagedRoleChanges {
-			if r.Remove {
-				fmt.Fprintf(w, "Staged: remove %s\n", r.ID)
-			} else {
-				fmt.Fprintf(w, "Staged: %s in zone %s, %s\n", r.ID, r.Zone, size(r.Capacity))
-			}
-		}
-		if l.StagedParameters != nil {
-			fmt.Fprintf(w, "Staged: zones of a partition: %s\n", l.StagedParameters.zones())
-		}
-		if len(l.StagedRoleChanges) > 0 || l.StagedParameters != nil {
-			fmt.Fprintf(w, "\nTake effect with: hangar layout apply --version %d\n", l.Version+1)
-		}
-	})
+	}
+	if l.StagedParameters != nil {
+		p.Line(terminal.Warn("Staged: zones of a partition: " + l.StagedParameters.zones()))
+	}
+	if l.staged() {
+		p.Line()
+		p.Line("Take effect with: hangar layout apply --version ", l.Version+1)
+	}
 }
 
 func size(n *int64) string {
 	if n == nil {
 		return ""
 	}
-	return sizeOf(*n)
+	return terminal.Bytes(*n)
 }
 
 func number(n *int) string {

@@ -4,10 +4,8 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"text/tabwriter"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,7 +38,13 @@ type DevOptions struct {
 	Restart time.Duration
 }
 
-// New returns the root command.
+// Run executes the command line. Its errors are one line that says what to do,
+// and carry an exit code.
+func Run(ctx context.Context, root *cobra.Command) error {
+	return classify(root.ExecuteContext(ctx))
+}
+
+// New returns the root command, for Run.
 func New(version string, s Servers) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "hangar",
@@ -54,25 +58,71 @@ Start everything in one process:   hangar server --data ./data
 Try a cluster on this machine:     hangar dev --meta 3 --blocks 3 --gateways 2 --data ./dev
 
 The other commands talk to a running cluster through its Admin API. They find
-it by --endpoint and --token, by HANGAR_ADMIN_ENDPOINT and HANGAR_ADMIN_TOKEN,
-or by --data (the directory of a server on this machine).`,
+it by --endpoint and --token, by HANGAR_ADMIN_ENDPOINT and HANGAR_ADMIN_TOKEN
+(or HANGAR_ADMIN_TOKEN_FILE), or by --data, the directory of a server on this
+machine; if nothing is said, that is ./data. With --json they print what the API
+answers, for programs. Colour is used on terminals, unless NO_COLOR is set.
+
+` + exitCodes,
+		Example: "  hangar status\n  hangar bucket create photos\n  hangar key create phone\n  hangar bucket allow photos phone --read --write",
 	}
 	c := &client{}
 	f := root.PersistentFlags()
-	f.StringVar(&c.endpoint, "endpoint", "", "Admin API address (default from HANGAR_ADMIN_ENDPOINT, else http://127.0.0.1:3903)")
-	f.StringVar(&c.token, "token", "", "admin token (default from HANGAR_ADMIN_TOKEN, else from --data)")
-	f.StringVar(&c.ca, "ca", "", "file with the certificate that the Admin API's is signed by (default from --data, else the system's)")
-	f.StringVar(&c.dir, "data", "", "data directory of a server on this machine")
+	f.StringVar(&c.given.Endpoint, "endpoint", "", "Admin API address (default from HANGAR_ADMIN_ENDPOINT, else http://127.0.0.1:3903)")
+	f.StringVar(&c.given.Token, "token", "", "admin token (default from HANGAR_ADMIN_TOKEN, else from --data)")
+	f.StringVar(&c.given.CA, "ca", "", "file with the certificate that the Admin API's is signed by (default from --data, else the system's)")
+	f.StringVar(&c.given.Dir, "data", "", "data directory of a server on this machine (commands that look for one: ./data)")
 	f.BoolVar(&c.json, "json", false, "print the Admin API's JSON instead of a table")
+	f.BoolVar(&c.noColor, "no-color", false, "no colour, also on a terminal")
 	root.AddGroup(
 		&cobra.Group{ID: "run", Title: "Run:"},
 		&cobra.Group{ID: "use", Title: "Buckets and keys:"},
 		&cobra.Group{ID: "cluster", Title: "Cluster:"},
+		&cobra.Group{ID: "care", Title: "Care:"},
 	)
 	root.AddCommand(serverCommand(c, s), devCommand(c, s), natsCommand(c, s), initCommand(c))
-	root.AddCommand(bucketCommand(c), keyCommand(c))
-	root.AddCommand(statusCommand(c), healthCommand(c), layoutCommand(c), controlCommand(c, s))
+	root.AddCommand(bucketCommand(c), keyCommand(c), tokenCommand(c))
+	root.AddCommand(statusCommand(c), healthCommand(c), nodeCommand(c), layoutCommand(c), statsCommand(c), controlCommand(c, s))
+	root.AddCommand(workerCommand(c), blockCommand(c), repairCommand(c), metaCommand(c), jsonCommand(c))
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return wrong(fmt.Errorf("%w: see %s --help", err, cmd.CommandPath()))
+	})
+	finish(root)
 	return root
+}
+
+// finish gives every command what all have in common: wrong arguments are a
+// usage error, and a word that is none of a group's commands is one too.
+func finish(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		finish(sub)
+	}
+	if !cmd.Runnable() {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return fmt.Errorf("%q is none of its commands", args[0])
+		}
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
+	check := cmd.Args
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		err := check(cmd, args)
+		for _, f := range []func() error{cmd.ValidateRequiredFlags, cmd.ValidateFlagGroups} {
+			if err == nil {
+				err = f()
+			}
+		}
+		if err == nil {
+			return nil
+		}
+		why, _, _ := strings.Cut(err.Error(), "\n")
+		return wrong(fmt.Errorf("%s: %s: see %s --help", cmd.CommandPath(), why, cmd.CommandPath()))
+	}
+	if cmd.ValidArgsFunction == nil && len(cmd.ValidArgs) == 0 && cmd.HasParent() {
+		cmd.ValidArgsFunction = cobra.NoFileCompletions
+	}
 }
 
 func serverCommand(c *client, s Servers) *cobra.Command {
@@ -82,10 +132,10 @@ func serverCommand(c *client, s Servers) *cobra.Command {
 		Long:    "Run gateway, metadata, block and admin service and their message broker in one\nprocess on one data directory. The first start creates the cluster and prints\nhow to reach it; the credentials are kept in DIR/credentials.json (mode 0600).\n\nSettings:\n" + s.ServerHelp(),
 		Example: "  hangar server --data /var/lib/hangar\n  HANGAR_S3_ADDR=:9000 HANGAR_DEFAULT_BUCKET=photos hangar server --data ./data",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if c.dir == "" {
-				return fmt.Errorf("say where to keep data: hangar server --data DIR")
+			if c.given.Dir == "" {
+				return wrong(fmt.Errorf("say where to keep data: hangar server --data DIR"))
 			}
-			return s.Server(cmd.Context(), c.dir)
+			return s.Server(cmd.Context(), c.given.Dir)
 		},
 	}
 }
@@ -96,12 +146,12 @@ func devCommand(c *client, s Servers) *cobra.Command {
 		Use: "dev --data DIR", GroupID: "run", Args: cobra.NoArgs,
 		Short:   "Run a cluster of real processes on loopback",
 		Long:    "Start a message broker, an admin service and the asked number of metadata,\nblock and gateway processes on this machine, lay the cluster out over them, and\nprint the endpoints. DIR/cluster.json lists addresses and process ids. Ctrl-C\nstops everything.",
-		Example: "  hangar dev --meta 3 --blocks 3 --gateways 2 --data ./dev",
+		Example: "  hangar dev --meta 3 --blocks 3 --gateways 2 --data ./dev\n  hangar --data ./dev status",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if c.dir == "" {
-				return fmt.Errorf("say where to keep data: hangar dev --data DIR")
+			if c.given.Dir == "" {
+				return wrong(fmt.Errorf("say where to keep data: hangar dev --data DIR"))
 			}
-			o.Dir = c.dir
+			o.Dir = c.given.Dir
 			return s.Dev(cmd.Context(), o)
 		},
 	}
@@ -118,26 +168,15 @@ func natsCommand(c *client, s Servers) *cobra.Command {
 	var listen string
 	cmd := &cobra.Command{
 		Use: "nats --data DIR", GroupID: "run", Args: cobra.NoArgs,
-		Short: "Run only the message broker",
+		Short:   "Run only the message broker",
+		Example: "  HANGAR_NATS_TOKEN_FILE=/etc/hangar/nats hangar nats --data /var/lib/hangar-nats --listen 10.0.0.1:4222",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if c.dir == "" {
-				return fmt.Errorf("say where to keep data: hangar nats --data DIR")
+			if c.given.Dir == "" {
+				return wrong(fmt.Errorf("say where to keep data: hangar nats --data DIR"))
 			}
-			return s.NATS(cmd.Context(), c.dir, listen)
+			return s.NATS(cmd.Context(), c.given.Dir, listen)
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:4222", "address to listen on")
 	return cmd
-}
-
-// show prints v as JSON when asked to, else through table.
-func (c *client) show(w io.Writer, v any, table func(w io.Writer)) error {
-	if c.json {
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		return enc.Encode(v)
-	}
-	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	table(tw)
-	return tw.Flush()
 }

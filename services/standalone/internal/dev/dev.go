@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"hangar/services/standalone/internal/birth"
+	"hangar/services/standalone/internal/datadir"
 	"hangar/shared/config"
 	"hangar/shared/process"
 )
@@ -99,6 +100,13 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	if err := s.save(); err != nil {
+		return err
+	}
+	// The command line looks here: hangar --data DIR status.
+	if err := datadir.WriteAccess(o.Dir, datadir.Access{
+		S3Endpoint: c.S3[0], Region: c.Region, AccessKey: c.AccessKey, SecretKey: c.SecretKey, Bucket: c.Bucket,
+		AdminEndpoint: c.Admin, AdminToken: c.AdminToken,
+	}); err != nil {
 		return err
 	}
 	announce(o.Out, o.Dir, c)

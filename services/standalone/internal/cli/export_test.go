@@ -1,0 +1,4 @@
+package cli
+
+// MethodOf is methodOf for tests from outside.
+var MethodOf = methodOf
