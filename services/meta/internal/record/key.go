@@ -82,6 +82,9 @@ func ParseLowKey(key []byte) (uint16, error) {
 // DigestKey is where the digest of a slice is kept.
 func DigestKey(slice uint16) []byte { return binary.BigEndian.AppendUint16([]byte{tagDigest}, slice) }
 
+// DigestPrefix begins every DigestKey.
+func DigestPrefix() []byte { return []byte{tagDigest} }
+
 // CounterKey is where the counters of a table and bucket in one partition are kept.
 func CounterKey(t metaapi.Table, b object.BucketID, partition uint16) []byte {
 	key := append([]byte{tagCounter, byte(t)}, b[:]...)

@@ -43,6 +43,7 @@ func (noServers) NATS(context.Context, string, string) error { return nil }
 func (noServers) ControlExport(context.Context, ControlAt, string) error {
 	return nil
 }
+func (noServers) MetaRestore(string, string, bool) (string, error) { return "", nil }
 func (noServers) ControlRestore(context.Context, ControlAt, string, bool) error {
 	return nil
 }

@@ -24,6 +24,9 @@ type Servers interface {
 	// ControlExport and ControlRestore back up and rebuild the control state.
 	ControlExport(ctx context.Context, at ControlAt, file string) error
 	ControlRestore(ctx context.Context, at ControlAt, file string, force bool) error
+	// MetaRestore makes the directory of a metadata node from a snapshot, and
+	// returns the node's id. lastCopy: no other node holds newer rows.
+	MetaRestore(from, to string, lastCopy bool) (node string, err error)
 	// ServerHelp describes the variables that Server reads.
 	ServerHelp() string
 }
@@ -70,7 +73,7 @@ or by --data (the directory of a server on this machine).`,
 	)
 	root.AddCommand(serverCommand(c, s), devCommand(c, s), natsCommand(c, s))
 	root.AddCommand(bucketCommand(c), keyCommand(c))
-	root.AddCommand(statusCommand(c), healthCommand(c), layoutCommand(c), controlCommand(c, s))
+	root.AddCommand(statusCommand(c), healthCommand(c), layoutCommand(c), controlCommand(c, s), metaCommand(s))
 	return root
 }
 
