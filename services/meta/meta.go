@@ -103,6 +103,7 @@ func (s *Service) Ready() <-chan struct{} { return s.ready }
 
 // node is what a running service consists of.
 type node struct {
+	base    *badgerkv.Store // under store
 	store   *journal.Store
 	writer  *kv.Committer
 	large   *bodies.Log
@@ -164,7 +165,7 @@ func (s *Service) Run(ctx context.Context) error {
 
 // load opens what the data directory holds. Nothing runs yet.
 func (s *Service) load(g *lifecycle.Group) (n node, err error) {
-	if n.store, err = s.open(g); err != nil {
+	if n.base, n.store, err = s.open(g); err != nil {
 		return n, err
 	}
 	n.writer = kv.NewCommitter(n.store)
@@ -199,7 +200,7 @@ func (s *Service) serve(g *lifecycle.Group, members *membership.Members, copier 
 }
 
 // open opens the store, which stays locked until the group stops.
-func (s *Service) open(g *lifecycle.Group) (*journal.Store, error) {
+func (s *Service) open(g *lifecycle.Group) (*badgerkv.Store, *journal.Store, error) {
 	if !s.cfg.Sync {
 		s.log.Warn("HANGAR_META_SYNC is false: acknowledged writes may be lost when power fails")
 	}
@@ -211,7 +212,7 @@ func (s *Service) open(g *lifecycle.Group) (*journal.Store, error) {
 		Log:           s.log,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	g.Defer("store", func(context.Context) error { return base.Close() })
 	store, err := journal.Open(filepath.Join(s.cfg.Dir, bodiesDir), base, journal.Options{
@@ -224,10 +225,10 @@ func (s *Service) open(g *lifecycle.Group) (*journal.Store, error) {
 		Log: s.log,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	g.Defer("journal", func(context.Context) error { return store.Close() })
-	return store, nil
+	return base, store, nil
 }
 
 // ring is the metadata ring in force, nil when there is none.

@@ -51,7 +51,10 @@ func (o *operations) Snapshot(ctx context.Context) error { return o.snapshots.or
 // operations makes what operators may order.
 func (s *Service) operations(n node, compare *antientropy.Worker) (o *operations, err error) {
 	o = &operations{Set: n.set}
-	o.snapshots, err = s.snapshots(n)
+	if o.snapshots, err = s.snapshots(n); err != nil {
+		return nil, err
+	}
+	o.repairs, err = s.repairTasks(n, compare)
 	return o, err
 }
 

@@ -91,6 +91,9 @@ func CounterKey(t metaapi.Table, b object.BucketID, partition uint16) []byte {
 	return binary.BigEndian.AppendUint16(key, partition)
 }
 
+// CounterPrefix begins every CounterKey.
+func CounterPrefix() []byte { return []byte{tagCounter} }
+
 // RowKey is where a row's record is kept. Keys of rows order like (table,
 // bucket, key, sub).
 func RowKey(k metaapi.RowKey) []byte {
