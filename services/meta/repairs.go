@@ -4,14 +4,18 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"hangar/services/meta/internal/antientropy"
+	"hangar/services/meta/internal/leftovers"
 	"hangar/services/meta/internal/table"
+	"hangar/shared/control"
 	"hangar/shared/kv/badgerkv"
 	"hangar/shared/metaapi"
 	"hangar/shared/nodeapi"
+	"hangar/shared/object"
 	"hangar/shared/work"
 )
 
@@ -104,22 +108,51 @@ func (r *tables) examine(ctx context.Context, at []byte) (work.Step, error) {
 	}, nil
 }
 
+// tidying makes the step of a repair that removes left-overs from some tables.
+func (s *Service) tidying(n node, first, last metaapi.Table) func(context.Context, []byte) (work.Step, error) {
+	t := &leftovers.Tidier{
+		Self: s.node, Table: n.rows, Ring: s.ring, Rows: n.client, Now: s.deps.Now,
+		HasBucket: func(b object.BucketID) bool {
+			v := s.deps.Control.View()
+			return v.Bucket(b) != nil || slices.ContainsFunc(v.Deleted(), func(d *control.Bucket) bool { return d.ID == b })
+		},
+	}
+	var removed atomic.Int64 // since the start
+	return func(ctx context.Context, at []byte) (work.Step, error) {
+		gone, next, end, err := t.Tidy(ctx, at, first, last)
+		return work.Step{Cursor: next, Progress: fmt.Sprintf("%d rows removed since the start", removed.Add(gone)), Done: end}, err
+	}
+}
+
 // repairTasks makes the repairs that operators may order.
 func (s *Service) repairTasks(n node, compare *antientropy.Worker) (map[nodeapi.RepairKind]*work.Task, error) {
 	all := &tables{store: n.base, rows: n.rows, mend: n.client.Recommit, compare: compare, log: s.log}
-	task := func(kind string, notes func() []string, step func(context.Context, []byte) (work.Step, error)) (*work.Task, error) {
-		return n.set.Task(work.TaskOptions{
-			WorkerOptions: work.WorkerOptions{Name: "repair-" + kind, Tranquility: restful, Notes: notes}, Step: step,
-		})
-	}
-	var err error
-	if all.task, err = task("tables", all.notes, all.step); err != nil {
-		return nil, err
-	}
 	var counters *work.Task
-	counters, err = task("counters", nil, func(ctx context.Context, _ []byte) (work.Step, error) {
-		wrong, err := n.rows.Recount(ctx, table.Sums, counters.Rest)
-		return work.Step{Progress: fmt.Sprintf("%d counters corrected", wrong), Done: true}, err
-	})
-	return map[nodeapi.RepairKind]*work.Task{nodeapi.RepairTables: all.task, nodeapi.RepairCounters: counters}, err
+	tasks := map[nodeapi.RepairKind]*work.Task{}
+	for _, r := range []struct {
+		kind  nodeapi.RepairKind
+		name  string
+		notes func() []string
+		step  func(context.Context, []byte) (work.Step, error)
+		task  **work.Task
+	}{
+		{nodeapi.RepairTables, "tables", all.notes, all.step, &all.task},
+		{nodeapi.RepairCounters, "counters", nil, func(ctx context.Context, _ []byte) (work.Step, error) {
+			wrong, err := n.rows.Recount(ctx, table.Sums, counters.Rest)
+			return work.Step{Progress: fmt.Sprintf("%d counters corrected", wrong), Done: true}, err
+		}, &counters},
+		{nodeapi.RepairMultipartUploads, "uploads", nil, s.tidying(n, metaapi.Uploads, metaapi.Parts), nil},
+		{nodeapi.RepairVersions, "versions", nil, s.tidying(n, metaapi.Manifests, metaapi.Manifests), nil},
+	} {
+		task, err := n.set.Task(work.TaskOptions{
+			WorkerOptions: work.WorkerOptions{Name: "repair-" + r.name, Tranquility: restful, Notes: r.notes}, Step: r.step,
+		})
+		if err != nil {
+			return nil, err
+		}
+		if tasks[r.kind] = task; r.task != nil {
+			*r.task = task
+		}
+	}
+	return tasks, nil
 }

@@ -107,6 +107,9 @@ func RowKey(k metaapi.RowKey) []byte {
 // RowPrefix begins every RowKey.
 func RowPrefix() []byte { return []byte{tagRow} }
 
+// TablePrefix begins every RowKey of a table.
+func TablePrefix(t metaapi.Table) []byte { return []byte{tagRow, byte(t)} }
+
 // UsageKey is where it is kept what lives in a segment of the log of bodies.
 func UsageKey(id segment.ID) []byte {
 	return binary.BigEndian.AppendUint64([]byte{tagUsage}, uint64(id))
