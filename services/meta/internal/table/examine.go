@@ -49,11 +49,7 @@ func (t *Table) Examine(ctx context.Context, at Cursor) (found Examined, err err
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			n, err := t.examine(ctx, it, &found)
-			if err != nil {
-				return err
-			}
-			read += n
+			read += t.examine(ctx, it, &found)
 			found.Rows++
 			found.Next = append(append(found.Next[:0], it.Key()...), 0)
 		}
@@ -65,24 +61,19 @@ func (t *Table) Examine(ctx context.Context, at Cursor) (found Examined, err err
 
 // examine checks the row that the iterator stands at, and returns how much was
 // read for it. A body that has moved away was read by who moved it.
-func (t *Table) examine(ctx context.Context, it kv.Iterator, found *Examined) (read int, err error) {
+func (t *Table) examine(ctx context.Context, it kv.Iterator, found *Examined) (read int) {
 	key, wrong := record.ParseRowKey(it.Key())
 	b, unread := it.Value()
-	if wrong != nil || unread != nil {
+	row, unknown := record.Decode(b)
+	if wrong != nil || unread != nil || unknown != nil {
 		found.Unreadable++
-		return 0, nil
-	}
-	row, err := record.Decode(b)
-	if err != nil {
-		found.Unreadable++
-		return 0, nil
+		return len(b)
 	}
 	if !row.BodyApart() {
-		return len(b), nil
+		return len(b)
 	}
-	_, err = t.bodies.Read(ctx, it.Key(), row.Place, row.BodyBytes)
-	if fault.Is(err, fault.Corrupt) {
+	if _, err := t.bodies.Read(ctx, it.Key(), row.Place, row.BodyBytes); fault.Is(err, fault.Corrupt) {
 		found.Damaged = append(found.Damaged, key)
 	}
-	return len(b) + row.BodyBytes, nil
+	return len(b) + row.BodyBytes
 }
