@@ -36,6 +36,7 @@ unit: ## unit, conformance, simulation and real-NATS/real-Badger tests
 	$(SAY) "Unit tests"
 	@set -e; for m in $(UNITS); do echo "--- $$m"; (cd $$m && $(GO) test -timeout 10m ./...); done
 	@cd tests && $(GO) test -count=1 ./tidy/... ./harness/...
+	@cd tests/observability && GOWORK=off $(GO) test ./...
 
 e2e: build clients ## end-to-end tests with real clients
 	$(SAY) "End-to-end tests"

@@ -109,7 +109,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 	if deps.Registry == nil {
 		deps.Registry = prometheus.NewRegistry()
 	}
-	deps.Registry.MustRegister(layoutMetrics{s.drive, deps.Mirror})
+	deps.Registry.MustRegister(layoutMetrics{s.drive, deps.Mirror}, clusterMetrics{s.ops})
 	s.http = httpapi.New(httpapi.Options{
 		Ops: s.ops, AdminToken: cfg.Token, MetricsToken: cfg.MetricsToken, S3RootDomain: cfg.S3RootDomain, Registry: deps.Registry, Health: deps.Health, Log: deps.Log,
 	})

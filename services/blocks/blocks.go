@@ -3,6 +3,7 @@
 package blocks
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"hangar/shared/blockapi/blockrpc"
 	"hangar/shared/control"
 	"hangar/shared/datadir"
+	"hangar/shared/diskprobe"
 	"hangar/shared/kv/badgerkv"
 	"hangar/shared/layout"
 	"hangar/shared/lifecycle"
@@ -72,6 +74,22 @@ type Service struct {
 	log      *slog.Logger
 	ready    chan struct{}
 	followed atomic.Uint64 // the epoch whose partitions are served
+	disk     *diskprobe.Probe
+	failing  atomic.Pointer[func() error] // set once the store is open
+}
+
+// Failing says why this node's disk is not to be relied on, nil while it takes
+// writes. It waits for no disk.
+func (s *Service) Failing() error {
+	if f := s.failing.Load(); f != nil {
+		return (*f)()
+	}
+	return nil
+}
+
+// diskOf is the state of the disk under an open store.
+func (s *Service) diskOf(st *store.Store) error {
+	return cmp.Or(st.Writable(), s.disk.Failing(), st.DiskFailing(diskprobe.Stall))
 }
 
 // New makes a service. It starts nothing, but claims a new data directory.
@@ -85,7 +103,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	return &Service{
 		cfg: cfg, deps: deps, node: node, ready: make(chan struct{}),
-		log: deps.Telemetry.Logger.With("node", node.String()),
+		log:  deps.Telemetry.Logger.With("node", node.String()),
+		disk: diskprobe.New(cfg.Dir, nil, deps.Telemetry.Logger),
 	}, nil
 }
 
@@ -107,11 +126,14 @@ func (s *Service) Run(ctx context.Context) error {
 			return err
 		}
 		g.Go("store", st.Run)
+		g.Go("disk probe", s.disk.Run)
+		failing := func() error { return s.diskOf(st) }
+		s.failing.Store(&failing)
 		r, err := s.newRepair(g, set, st)
 		if err != nil {
 			return err
 		}
-		if err := m.register(s.deps.Telemetry.Registry, st, r); err != nil {
+		if err := m.register(s.deps.Telemetry.Registry, st, r, s); err != nil {
 			return err
 		}
 		g.Defer("metrics", func(context.Context) error { m.unregister(s.deps.Telemetry.Registry); return nil })
@@ -126,7 +148,7 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		g.Go("layout", func(ctx context.Context) error { return s.follow(ctx, endpoint, st) })
 		r.start(g, s.ready)
-		s.deps.Telemetry.Health.Register(service, func(context.Context) error { return s.check(st) })
+		s.deps.Telemetry.Health.Register(service, func(context.Context) error { return s.check() })
 		return nil
 	})
 }
@@ -210,8 +232,8 @@ func (s *Service) follow(ctx context.Context, endpoint *blockrpc.Endpoint, st *s
 }
 
 // check reports why requests would fail at present.
-func (s *Service) check(st *store.Store) error {
-	if err := st.Writable(); err != nil {
+func (s *Service) check() error {
+	if err := s.Failing(); err != nil {
 		return err
 	}
 	if ring := s.ring(); ring != nil && s.followed.Load() < ring.Epoch {

@@ -261,7 +261,7 @@ func TestHealthAndMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"hangar_blocks_stored 1\n", "hangar_blocks_puts_total 1\n", "hangar_blocks_writable 1\n", "hangar_blocks_fsync_seconds_count"} {
+	for _, want := range []string{"hangar_blocks_stored_blocks 1\n", "hangar_blocks_puts_total 1\n", "hangar_blocks_writable 1\n", "hangar_blocks_sync_duration_seconds_count"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("no %q in the metrics", want)
 		}

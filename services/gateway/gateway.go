@@ -39,6 +39,7 @@ type Config struct {
 	InlineBytes  int64         `env:"HANGAR_INLINE_BYTES" envDefault:"32768" desc:"Largest object that is kept in its row instead of in blocks"`
 	BlockBytes   int64         `env:"HANGAR_BLOCK_BYTES" envDefault:"1048576" desc:"Size of the blocks that larger objects are cut into"`
 	WriteMemory  int64         `env:"HANGAR_WRITE_MEMORY" envDefault:"100663296" desc:"Most bytes of blocks on their way to the blocks service"`
+	TraceNames   bool          `env:"HANGAR_TRACE_NAMES" envDefault:"false" desc:"Have traces name the bucket and key of each request, for whoever may read the traces"`
 	ReadMemory   int64         `env:"HANGAR_READ_MEMORY" envDefault:"100663296" desc:"Most bytes of blocks read ahead"`
 }
 
@@ -113,12 +114,15 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.store.Store(store)
 	seen := newMetrics(g.deps.Telemetry.Registry)
 	defer seen.unregister()
+	if conf != nil {
+		seen.certificate(conf.Certificates[0].Leaf.NotAfter)
+	}
 	cluster := g.deps.View().Cluster
 	api := s3.New(s3.Options{
 		Store: store, Buckets: g.deps.Buckets,
 		View:   func() access.Directory { return g.deps.View() },
 		Region: cluster.Region, Owner: cluster.ID, RootDomain: g.cfg.RootDomain,
-		Log: log, Tracer: g.deps.Telemetry.Tracers.Tracer("hangar/services/gateway"),
+		Log: log, Tracer: g.deps.Telemetry.Tracers.Tracer("hangar/services/gateway"), TraceNames: g.cfg.TraceNames,
 		Observe: seen.observe, Now: g.deps.Now,
 	})
 	server := httpd.New(httpd.Config{

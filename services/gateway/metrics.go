@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -24,7 +25,7 @@ func newMetrics(r *prometheus.Registry) *metrics {
 			Name: "hangar_s3_requests_total", Help: "Requests answered, by operation and HTTP status.",
 		}, []string{"operation", "status"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "hangar_s3_request_seconds", Help: "Time from the headers of a request to the last byte of its response.",
+			Name: "hangar_s3_request_duration_seconds", Help: "Time from the headers of a request to the last byte of its response.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2.5, 12),
 		}, []string{"operation"}),
 		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -45,6 +46,16 @@ func (m *metrics) track(active func() int64) {
 	m.add(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "hangar_s3_requests_active", Help: "Requests under way.",
 	}, func() float64 { return float64(active()) }))
+}
+
+// certificate shows until when the certificate of the S3 API is valid.
+func (m *metrics) certificate(until time.Time) {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "hangar_s3_certificate_expiry_timestamp_seconds",
+		Help: "When the certificate of the S3 API expires, in Unix seconds; absent without TLS.",
+	})
+	g.Set(float64(until.Unix()))
+	m.add(g)
 }
 
 func (m *metrics) observe(o s3.Outcome) {

@@ -5,6 +5,7 @@
 package meta
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"hangar/services/meta/internal/bodies"
 	"hangar/services/meta/internal/journal"
@@ -21,6 +24,7 @@ import (
 	"hangar/services/meta/internal/transfer"
 	"hangar/shared/control"
 	"hangar/shared/datadir"
+	"hangar/shared/diskprobe"
 	"hangar/shared/kv"
 	"hangar/shared/kv/badgerkv"
 	"hangar/shared/layout"
@@ -77,6 +81,23 @@ type Service struct {
 	log      *slog.Logger
 	ready    chan struct{}
 	followed atomic.Uint64 // the epoch whose partitions are served
+	disk     *diskprobe.Probe
+	syncs    prometheus.Histogram
+	failing  atomic.Pointer[func() error] // set once the store is open
+}
+
+// Failing says why this node's disk is not to be relied on, nil while it takes
+// writes. It waits for no disk.
+func (s *Service) Failing() error {
+	if f := s.failing.Load(); f != nil {
+		return (*f)()
+	}
+	return nil
+}
+
+// diskOf is the state of the disk under an open store.
+func (s *Service) diskOf(rows *table.Table, store *journal.Store) error {
+	return cmp.Or(rows.Writable(), s.disk.Failing(), store.Log().Failing(diskprobe.Stall))
 }
 
 // New makes a service. It starts nothing, but claims a new data directory.
@@ -93,7 +114,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	return &Service{
 		cfg: cfg, deps: deps, node: node, rows: filepath.Join(cfg.Dir, rowsDir), ready: make(chan struct{}),
-		log: deps.Telemetry.Logger.With("node", node.String()),
+		log:   deps.Telemetry.Logger.With("node", node.String()),
+		syncs: newSyncs(),
+		disk:  diskprobe.New(cfg.Dir, nil, deps.Telemetry.Logger),
 	}, nil
 }
 
@@ -144,7 +167,11 @@ func (s *Service) Run(ctx context.Context) error {
 		if err := s.keepTidy(g, n.set, n.store, n.large); err != nil {
 			return err
 		}
+		g.Go("disk probe", s.disk.Run)
+		failing := func() error { return s.diskOf(n.rows, n.store) }
+		s.failing.Store(&failing)
 		metrics := newMetrics(s.deps.Telemetry.Registry, n.rows, n.writer, n.large, old, repair)
+		metrics.disk(s, n.store)
 		metrics.changes(n.members, copier)
 		g.Defer("metrics", func(context.Context) error { metrics.unregister(); return nil })
 
@@ -158,7 +185,7 @@ func (s *Service) Run(ctx context.Context) error {
 		if err := s.operate(g, orders); err != nil {
 			return err
 		}
-		s.deps.Telemetry.Health.Register("meta", func(context.Context) error { return s.check(n.rows) })
+		s.deps.Telemetry.Health.Register("meta", func(context.Context) error { return s.check() })
 		return nil
 	})
 }
@@ -220,6 +247,7 @@ func (s *Service) open(g *lifecycle.Group) (*badgerkv.Store, *journal.Store, err
 			SegmentBytes: s.cfg.SegmentMiB << 20,
 			ReserveBytes: s.cfg.ReserveMiB << 20,
 			NoSync:       !s.cfg.Sync,
+			OnSync:       func(d time.Duration) { s.syncs.Observe(d.Seconds()) },
 			Log:          s.log,
 		},
 		Log: s.log,
@@ -256,8 +284,8 @@ func (s *Service) follow(ctx context.Context, server *metaapi.Server, members *m
 }
 
 // check reports why requests would fail at present.
-func (s *Service) check(rows *table.Table) error {
-	if err := rows.Writable(); err != nil {
+func (s *Service) check() error {
+	if err := s.Failing(); err != nil {
 		return err
 	}
 	if ring := s.ring(); ring != nil && s.followed.Load() < ring.Epoch {

@@ -1,15 +1,20 @@
 package meta
 
 import (
+	"math"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"hangar/services/meta/internal/antientropy"
 	"hangar/services/meta/internal/bodies"
 	"hangar/services/meta/internal/collector"
+	"hangar/services/meta/internal/journal"
 	"hangar/services/meta/internal/membership"
 	"hangar/services/meta/internal/table"
 	"hangar/services/meta/internal/transfer"
 	"hangar/shared/kv"
+	"hangar/shared/nodeapi"
+	"hangar/shared/process"
 )
 
 // metrics are those of one running service.
@@ -30,8 +35,8 @@ func newMetrics(registry prometheus.Registerer, rows *table.Table, writer *kv.Co
 	m.counter("corrupt_bodies_total", "Reads of bodies whose checksum was wrong.", c.CorruptReads.Load)
 	m.counter("compacted_segments_total", "Segments of bodies that compaction removed.", c.SegmentsRemoved.Load)
 	m.counter("compacted_bytes_total", "Bytes of bodies that compaction moved.", c.BytesMoved.Load)
-	m.gauge("commit_queue", "Requests that wait for the committer.", func() float64 { return float64(writer.Queued()) })
-	m.gauge("disk_bytes", "Space that the rows and their bodies take.", func() float64 { return float64(rows.DiskBytes()) })
+	m.gauge("commit_queue_length", "Requests that wait for the committer.", func() float64 { return float64(writer.Queued()) })
+	m.gauge("used_bytes", "Space that the rows and their bodies take.", func() float64 { return float64(rows.DiskBytes()) })
 	m.gauge("epoch", "Layout epoch that this node has adopted.", func() float64 { return float64(rows.Epoch()) })
 	m.gauge("writable", "1 while writes are taken, 0 when the disk is full or failing.", func() float64 {
 		if rows.Writable() != nil {
@@ -42,6 +47,47 @@ func newMetrics(registry prometheus.Registerer, rows *table.Table, writer *kv.Co
 	return m
 }
 
+// disk adds what tells how the disk fares.
+func (m *metrics) disk(s *Service, store *journal.Store) {
+	is := func(err error) float64 {
+		if err != nil {
+			return 1
+		}
+		return 0
+	}
+	m.gauge("commit_broken", "1 once a commit failed in a way after which this node takes no writes until it is restarted, else 0.",
+		func() float64 { return is(store.Failed()) })
+	m.gauge("disk_failing", "1 while the disk takes no writes, is full down to the reserve or stalls, else 0.",
+		func() float64 { return is(s.Failing()) })
+	m.gauge("disk_probe_seconds", "Time that the last small write beside the requests took with its sync, or that the one under way takes so far.",
+		func() float64 { return s.disk.Took().Seconds() })
+	m.counter("disk_probe_failures_total", "Such writes that failed.", s.disk.Failures)
+	space := func(pick func(nodeapi.Disk) int64) func() float64 {
+		return func() float64 {
+			d, err := process.Disk(s.cfg.Dir)
+			if err != nil {
+				return math.NaN()
+			}
+			return float64(pick(d))
+		}
+	}
+	m.gauge("disk_free_bytes", "Free space of the file system with the data directory.", space(func(d nodeapi.Disk) int64 { return d.FreeBytes }))
+	m.gauge("disk_size_bytes", "Size of that file system.", space(func(d nodeapi.Disk) int64 { return d.TotalBytes }))
+	m.gauge("disk_reserve_bytes", "Free space below which writes are refused.", func() float64 { return float64(s.cfg.ReserveMiB << 20) })
+	m.counter("journal_checkpoints_total", "Checkpoints of the journal.", store.Counters().Checkpoints.Load)
+	m.counter("written_bytes_total", "Bytes of bodies and of the journal that were written.", func() int64 { n, _ := store.Log().Traffic(); return n })
+	m.counter("read_bytes_total", "Bytes of bodies that were read.", func() int64 { _, n := store.Log().Traffic(); return n })
+	m.add(s.syncs)
+}
+
+func newSyncs() prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: "hangar", Subsystem: "meta", Name: "sync_duration_seconds",
+		Help:    "Time that syncing the journal and the bodies to the disk took.",
+		Buckets: prometheus.ExponentialBuckets(0.0001, 2.5, 12),
+	})
+}
+
 func (m *metrics) repair(s *antientropy.Stats) {
 	m.counter("repair_rounds_total", "Rounds in which rows were compared with another node to the end.", s.Rounds.Load)
 	m.counter("repair_failed_rounds_total", "Rounds that another node or an error cut short.", s.Failures.Load)
@@ -50,7 +96,7 @@ func (m *metrics) repair(s *antientropy.Stats) {
 	m.counter("repair_failed_rows_total", "Rows that differ and could not be repaired.", s.Unrepaired.Load)
 	m.gauge("repair_differing_partitions", "Partitions that differed in the last round with each other node, summed up.",
 		func() float64 { return float64(s.Differing.Load()) })
-	m.gauge("repair_last_success_seconds", "When this node was last through with every other, in Unix seconds; 0 before the first time.",
+	m.gauge("repair_last_success_timestamp_seconds", "When this node was last through with every other, in Unix seconds; 0 before the first time.",
 		func() float64 { return float64(s.LastSuccess.Load()) })
 }
 

@@ -42,6 +42,7 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 		if err := process.Serve(g, "metadata", s.Run, s.Ready()); err != nil {
 			return err
 		}
+		id.Failing = s.Failing
 		return p.Announce(g, id)
 	})
 }

@@ -48,6 +48,7 @@ func (s *server) services(ctx context.Context) (admin.Bootstrapped, error) {
 	if err != nil {
 		return made, err
 	}
+	s.metrics.Follow(s.mirror)
 	if s.now, err = process.Clock(s.t.Logger); err != nil {
 		return made, err
 	}
@@ -123,8 +124,11 @@ func (s *server) storage(n conns, rows metaapi.Rows) error {
 	for _, x := range []struct {
 		conn         *rpc.Conn
 		service, dir string
-	}{{n.meta, "meta", s.c.Meta.Dir}, {n.blocks, "blocks", s.c.Blocks.Dir}} {
-		if err := s.register(x.conn, identity(x.service, s.c, x.conn, x.dir)); err != nil {
+		failing      func() error
+	}{{n.meta, "meta", s.c.Meta.Dir, m.Failing}, {n.blocks, "blocks", s.c.Blocks.Dir, b.Failing}} {
+		id := identity(x.service, s.c, x.conn, x.dir)
+		id.Failing = x.failing
+		if err := s.register(x.conn, id); err != nil {
 			return err
 		}
 	}

@@ -29,6 +29,7 @@ import (
 	"hangar/shared/lifecycle"
 	"hangar/shared/natsd"
 	"hangar/shared/object"
+	"hangar/shared/process"
 	"hangar/shared/rpc"
 	"hangar/shared/telemetry"
 )
@@ -157,13 +158,14 @@ func (c *Config) recall() (datadir.Access, error) {
 
 // server is what start builds up.
 type server struct {
-	c      Config
-	g      *lifecycle.Group
-	t      *telemetry.Instance
-	broker *natsd.Server
-	lane   *rpc.Lane
-	mirror *control.Mirror
-	now    func() time.Time // the wall clock
+	c       Config
+	g       *lifecycle.Group
+	t       *telemetry.Instance
+	metrics *process.Metrics
+	broker  *natsd.Server
+	lane    *rpc.Lane
+	mirror  *control.Mirror
+	now     func() time.Time // the wall clock
 	// buffers is the memory that block client and block service share.
 	buffers *blockcodec.Buffers
 }
@@ -193,7 +195,7 @@ func (c *Config) start(g *lifecycle.Group, before datadir.Access) error {
 		return err
 	}
 	g.Defer("NATS", func(context.Context) error { broker.Shutdown(); return nil })
-	s := &server{c: *c, g: g, t: t, broker: broker, lane: rpc.NewLane(), buffers: new(blockcodec.Buffers)}
+	s := &server{c: *c, g: g, t: t, metrics: process.NewMetrics(t.Registry), broker: broker, lane: rpc.NewLane(), buffers: new(blockcodec.Buffers)}
 	made, err := s.services(ctx)
 	if err != nil {
 		return err
@@ -210,11 +212,12 @@ func (c *Config) start(g *lifecycle.Group, before datadir.Access) error {
 func (s *server) connect(ctx context.Context, name string, node object.NodeID) (*rpc.Conn, error) {
 	conn, err := rpc.Connect(ctx, rpc.Options{
 		InProcess: s.broker.InProcess(), Token: s.c.NATSToken, Name: "hangar " + name,
-		Node: node, Lane: s.lane, Tracer: s.t.Tracers, Logger: s.t.Logger,
+		Node: node, Lane: s.lane, Tracer: s.t.Tracers, Observe: s.metrics.Observe, Logger: s.t.Logger,
 	})
 	if err != nil {
 		return nil, err
 	}
+	s.metrics.Connected(conn)
 	s.g.Defer(name+" connection", func(ctx context.Context) error { defer conn.Close(); return conn.Drain(ctx) })
 	return conn, nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hangar/shared/fault"
+	"hangar/shared/span"
 )
 
 // The bounds of a Committer.
@@ -71,6 +72,16 @@ type update struct {
 	state atomic.Int32
 	err   error
 	done  chan struct{}
+	// traced has how the group fared kept in shared.
+	traced bool
+	shared shared
+}
+
+// shared is what an update's trace tells of its group.
+type shared struct {
+	began time.Time // when the updates of the group were run
+	group int
+	steps []Step
 }
 
 const (
@@ -87,7 +98,35 @@ const (
 // may have happened. Once begun it is waited for whatever ctx says, so that
 // apply may use the caller's buffers.
 func (c *Committer) Update(ctx context.Context, apply func(*Tx) error) error {
-	u := &update{apply: apply, done: make(chan struct{})}
+	ctx, s := span.Start(ctx, "kv.commit")
+	u := &update{apply: apply, done: make(chan struct{}), traced: s.Recording()}
+	var queued time.Time
+	if u.traced {
+		queued = time.Now()
+	}
+	err := c.update(ctx, u)
+	if u.traced {
+		u.describe(ctx, s, queued)
+	}
+	s.End(err)
+	return err
+}
+
+// describe adds to a trace what the update's group did. Updates of one group
+// show the same steps, each in its own trace.
+func (u *update) describe(ctx context.Context, s span.Span, queued time.Time) {
+	if u.shared.group == 0 {
+		return // it was never begun
+	}
+	s.Int("hangar.commit.group_updates", int64(u.shared.group))
+	s.Int("hangar.commit.wait_us", u.shared.began.Sub(queued).Microseconds())
+	for _, step := range u.shared.steps {
+		span.Past(ctx, step.Name, step.Began, step.Ended)
+	}
+}
+
+// update queues u and waits for it.
+func (c *Committer) update(ctx context.Context, u *update) error {
 	select {
 	case c.queue <- u:
 	default:
@@ -145,6 +184,7 @@ func (c *Committer) commit(first *update) int {
 		batch  Batch
 		before []func() error
 	)
+	began := time.Now()
 	// A full disk must not cost the work of running the group.
 	err := c.store.Writable()
 	if err == nil {
@@ -161,6 +201,9 @@ func (c *Committer) commit(first *update) int {
 			err = f()
 		}
 	}
+	for _, u := range group {
+		batch.watched = batch.watched || u.traced
+	}
 	if err == nil && len(batch.ops) > 0 {
 		err = c.store.Commit(&batch)
 	}
@@ -172,6 +215,9 @@ func (c *Committer) commit(first *update) int {
 	for _, u := range group {
 		if u.err == nil {
 			u.err = err
+		}
+		if u.traced {
+			u.shared = shared{began, len(group), batch.steps}
 		}
 		close(u.done)
 	}

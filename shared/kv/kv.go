@@ -5,7 +5,11 @@
 // synced commits.
 package kv
 
-import "hangar/shared/fault"
+import (
+	"time"
+
+	"hangar/shared/fault"
+)
 
 // Bounds of one key and value.
 const (
@@ -95,6 +99,31 @@ const opOverhead = 128
 type Batch struct {
 	ops   []Op
 	bytes int
+	// watched has the store note the steps of the commit.
+	watched bool
+	steps   []Step
+}
+
+// Step is a part of a commit, for traces.
+type Step struct {
+	Name         string
+	Began, Ended time.Time
+}
+
+// Clock is the time at which a step of the commit begins, zero when nobody
+// wants to know.
+func (b *Batch) Clock() (now time.Time) {
+	if b.watched {
+		now = time.Now()
+	}
+	return now
+}
+
+// Note ends a step that began at a time that Clock gave. Stores call it.
+func (b *Batch) Note(step string, began time.Time) {
+	if b.watched {
+		b.steps = append(b.steps, Step{step, began, time.Now()})
+	}
 }
 
 // Set stores value under key. Both slices are kept, not copied.
@@ -119,5 +148,5 @@ func (b *Batch) Bytes() int { return b.bytes }
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() {
 	clear(b.ops)
-	b.ops, b.bytes = b.ops[:0], 0
+	b.ops, b.bytes, b.steps = b.ops[:0], 0, nil
 }

@@ -51,8 +51,17 @@ type Node struct {
 	// when it does not serve them.
 	S3Addr    string `json:"s3Addr,omitempty"`
 	AdminAddr string `json:"adminAddr,omitempty"`
+	// Status is how the node fares, asked for anew at every listing.
+	Status `json:"-"`
+}
+
+// Status is what changes about a node while it runs.
+type Status struct {
 	// Disk is nil when the node keeps no data.
-	Disk *Disk `json:"disk,omitempty"`
+	*Disk
+	// Failing says why the node is not to be relied on to store anything; empty
+	// while it is.
+	Failing string `json:"failing,omitempty"`
 }
 
 // Disk is the room where a node keeps its data.
@@ -62,9 +71,9 @@ type Disk struct {
 }
 
 // Register makes self visible to List until stop is called or the connection
-// closes. disk, unless nil, is asked for self.Disk at every listing, on one
-// goroutine.
-func Register(nc *nats.Conn, self Node, disk func() (Disk, error)) (stop func() error, err error) {
+// closes. status, unless nil, is asked at every listing, on one goroutine: it must
+// not wait.
+func Register(nc *nats.Conn, self Node, status func() Status) (stop func() error, err error) {
 	info, err := json.Marshal(self)
 	if err != nil {
 		return nil, fmt.Errorf("describing this node: %w", err)
@@ -75,14 +84,10 @@ func Register(nc *nats.Conn, self Node, disk func() (Disk, error)) (stop func() 
 		Description: "Hangar " + self.Service + " " + self.ID.String(),
 		Metadata:    map[string]string{infoKey: string(info)},
 		StatsHandler: func(*micro.Endpoint) any {
-			if disk == nil {
+			if status == nil {
 				return nil
 			}
-			d, err := disk()
-			if err != nil {
-				return nil // unknown, as for a node without a disk
-			}
-			return d
+			return status()
 		},
 	})
 	if err != nil {
@@ -183,9 +188,9 @@ func parse(b []byte) (n Node, ok bool) {
 		return Node{}, false
 	}
 	for _, e := range s.Endpoints {
-		var d *Disk
-		if e != nil && json.Unmarshal(e.Data, &d) == nil && d != nil {
-			n.Disk = d
+		var s Status
+		if e != nil && json.Unmarshal(e.Data, &s) == nil {
+			n.Status = s
 		}
 	}
 	return n, true

@@ -35,8 +35,12 @@ func TestList(t *testing.T) {
 		ID: blocks.Node(), Service: "blocks", Version: "v1.2.3", Hostname: "h", Zone: "z",
 		Started: time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC),
 	}
-	_, err := nodeapi.Register(blocks.NATS(), b, func() (nodeapi.Disk, error) {
-		return nodeapi.Disk{FreeBytes: free.Load(), TotalBytes: 10}, nil
+	_, err := nodeapi.Register(blocks.NATS(), b, func() nodeapi.Status {
+		s := nodeapi.Status{Disk: &nodeapi.Disk{FreeBytes: free.Load(), TotalBytes: 10}}
+		if free.Load() < 5 {
+			s.Failing = "full"
+		}
+		return s
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +59,7 @@ func TestList(t *testing.T) {
 	b.Disk = &nodeapi.Disk{FreeBytes: 7, TotalBytes: 10}
 	expect(t, ask, []nodeapi.Node{b, g})
 	free.Store(3)
-	b.Disk.FreeBytes = 3
+	b.FreeBytes, b.Failing = 3, "full"
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}

@@ -58,6 +58,9 @@ type Identity struct {
 	// Await answers barriers: it returns once a revision is in force here.
 	// Nil waits for the mirror.
 	Await func(ctx context.Context, rev control.Revision) error
+	// Failing says why the node should not be relied on to store anything; it
+	// does not wait. Nil: there is nothing to say.
+	Failing func() error
 }
 
 // Start connects, follows the control state and serves /health and /metrics.
@@ -81,14 +84,16 @@ func Start(g *lifecycle.Group, c Config, id Identity) (*Process, error) {
 		g.Go("ops server", func(ctx context.Context) error { return t.Serve(ctx, l) })
 	}
 	t.Health.Register("ready", func(context.Context) error { return fmt.Errorf("starting") })
+	metrics := NewMetrics(t.Registry)
 	conn, err := connect(ctx, rpc.Options{
 		URL: c.NATS.URL, User: c.NATS.User, Password: c.NATS.Password, Token: c.NATS.Token,
 		TLSCA: c.NATS.CA, TLSCert: c.NATS.Cert, TLSKey: c.NATS.Key, InboxPrefix: c.NATS.Inbox,
-		Name: "hangar " + id.Node.Service, Node: id.Node.ID, Tracer: t.Tracers, Logger: t.Logger,
+		Name: "hangar " + id.Node.Service, Node: id.Node.ID, Tracer: t.Tracers, Observe: metrics.Observe, Logger: t.Logger,
 	})
 	if err != nil {
 		return nil, err
 	}
+	metrics.Connected(conn)
 	g.Defer("NATS connection", func(ctx context.Context) error { defer conn.Close(); return conn.Drain(ctx) })
 	t.Health.Register("nats", func(context.Context) error {
 		if !conn.NATS().IsConnected() {
@@ -104,6 +109,7 @@ func Start(g *lifecycle.Group, c Config, id Identity) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	metrics.Follow(m)
 	return &Process{Conn: conn, Mirror: m, Telemetry: t, Now: now}, nil
 }
 
@@ -163,16 +169,30 @@ func Announce(conn *rpc.Conn, m *control.Mirror, id Identity) (stop func() error
 	if err != nil {
 		return nil, err
 	}
-	var disk func() (nodeapi.Disk, error)
-	if id.DataDir != "" {
-		disk = func() (nodeapi.Disk, error) { return Disk(id.DataDir) }
-	}
-	leave, err := nodeapi.Register(conn.NATS(), id.Node, disk)
+	leave, err := nodeapi.Register(conn.NATS(), id.Node, id.status)
 	if err != nil {
 		stopBarrier()
 		return nil, err
 	}
 	return func() error { err := leave(); stopBarrier(); return err }, nil
+}
+
+// status is how the node fares at present.
+func (id Identity) status() (s nodeapi.Status) {
+	if id.DataDir != "" {
+		disk, err := Disk(id.DataDir)
+		if err != nil {
+			s.Failing = err.Error()
+		} else {
+			s.Disk = &disk
+		}
+	}
+	if id.Failing != nil {
+		if err := id.Failing(); err != nil {
+			s.Failing = err.Error()
+		}
+	}
+	return s
 }
 
 // Describe makes a Node of this machine.

@@ -12,6 +12,7 @@ import (
 
 	"hangar/shared/fault"
 	"hangar/shared/object"
+	"hangar/shared/span"
 )
 
 var (
@@ -58,6 +59,26 @@ func (c *Conn) Publish(ctx context.Context, subject string, m Message) {
 // gather is Gather for any number of nodes; with none, the first answer of
 // anyone counts.
 func (c *Conn) gather(ctx context.Context, t Target, m Message, each func(Answer) bool) error {
+	if !recording(ctx) {
+		return c.ask(ctx, t, m, each)
+	}
+	ctx, s := span.StartCall(ctx, "ask "+spanName(t.Subject))
+	span.Asked(ctx, max(len(t.Nodes), 1))
+	s.Int("hangar.asked", int64(max(len(t.Nodes), 1)))
+	answers := int64(0)
+	err := c.ask(ctx, t, m, func(a Answer) bool {
+		answers++
+		s.Event("answer", a.From.String(), a.Err)
+		return each(a)
+	})
+	// Fewer than asked need not be a fault: a quorum ends the wait.
+	s.Int("hangar.answered", answers)
+	s.End(err)
+	return err
+}
+
+// ask is gather without its span.
+func (c *Conn) ask(ctx context.Context, t Target, m Message, each func(Answer) bool) error {
 	if len(m.Head)+len(m.Payload) > MaxMessageBytes {
 		return fault.New(fault.Invalid, "a message of %d bytes is too large", len(m.Head)+len(m.Payload))
 	}

@@ -50,6 +50,10 @@ type Options struct {
 
 	// Tracer makes spans for handled requests; nil makes none.
 	Tracer trace.TracerProvider
+	// Observe, unless nil, is asked once for each operation that is served, such
+	// as "meta.row", and what it returns is told of each request: how long it
+	// took with its wait for a worker, and how it failed.
+	Observe func(operation string) func(took time.Duration, err error)
 	// Logger gets panics of handlers and changes of the connection;
 	// slog.Default() when nil.
 	Logger *slog.Logger
@@ -67,6 +71,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Timeout == 0 {
 		o.Timeout = 10 * time.Second
+	}
+	if o.Observe == nil {
+		o.Observe = func(string) func(time.Duration, error) { return func(time.Duration, error) {} }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -86,6 +93,7 @@ type Conn struct {
 	lane    *Lane
 	timeout time.Duration
 	tracer  trace.Tracer // nil when not tracing
+	observe func(operation string) func(time.Duration, error)
 	log     *slog.Logger
 
 	mux  mux
@@ -116,7 +124,7 @@ var (
 func Connect(ctx context.Context, o Options) (*Conn, error) {
 	o.setDefaults()
 	c := &Conn{
-		node: o.Node, lane: o.Lane, timeout: o.Timeout, log: o.Logger,
+		node: o.Node, lane: o.Lane, timeout: o.Timeout, log: o.Logger, observe: o.Observe,
 		work:      newLimiter(o.Workers, o.Queue, o.QueueBytes),
 		requests:  make(chan *nats.Msg, o.Queue+o.Workers),
 		drained:   make(chan struct{}),

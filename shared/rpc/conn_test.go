@@ -286,13 +286,16 @@ func TestTraceFollowsTheRequest(t *testing.T) {
 				t.Fatal(err)
 			}
 			root.End()
-			if len(spans.Started()) != 2 {
+			if len(spans.Started()) != 3 {
 				t.Fatalf("%d spans", len(spans.Started()))
 			}
-			got := spans.Started()[1]
-			if got.Name() != "test.op" || got.Parent().SpanID() != root.SpanContext().SpanID() ||
+			ask, got := spans.Started()[1], spans.Started()[2]
+			if ask.Name() != "ask test.op" || ask.Parent().SpanID() != root.SpanContext().SpanID() || len(ask.Events()) != 1 {
+				t.Errorf("span %q of %v, want a child of %v with one answer", ask.Name(), ask.Parent(), root.SpanContext())
+			}
+			if got.Name() != "test.op" || got.Parent().SpanID() != ask.SpanContext().SpanID() ||
 				got.SpanContext().TraceID() != root.SpanContext().TraceID() {
-				t.Errorf("span %q of %v, want a child of %v", got.Name(), got.Parent(), root.SpanContext())
+				t.Errorf("span %q of %v, want a child of %v", got.Name(), got.Parent(), ask.SpanContext())
 			}
 			if d := got.Status().Description; d != "not found" {
 				t.Errorf("its status is %q", d)

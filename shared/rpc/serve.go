@@ -21,6 +21,7 @@ type endpoint struct {
 	conn    *Conn
 	subject string
 	name    string // of its spans
+	observe func(took time.Duration, err error)
 	handler Handler
 	sub     *nats.Subscription // guarded by conn.mu
 }
@@ -39,7 +40,7 @@ func (c *Conn) handle(subject, group string, h Handler) (stop func(), err error)
 	if subject == "" || strings.ContainsAny(subject, "*> \t\r\n") {
 		return nil, fault.New(fault.Invalid, "cannot serve subject %q", subject)
 	}
-	e := &endpoint{conn: c, subject: subject, name: spanName(subject), handler: h}
+	e := &endpoint{conn: c, subject: subject, name: spanName(subject), observe: c.observe(spanName(subject)), handler: h}
 	if err := c.register(e, group); err != nil {
 		return nil, err
 	}
@@ -143,6 +144,7 @@ func (c *Conn) accept(msg *nats.Msg) {
 // deadline passed before there was one.
 func (e *endpoint) serve(ctx context.Context, m Message) (a Answer, began bool) {
 	a.From = e.conn.node
+	received := time.Now()
 	if e.conn.work.enter(ctx) != nil {
 		return a, false
 	}
@@ -150,10 +152,11 @@ func (e *endpoint) serve(ctx context.Context, m Message) (a Answer, began bool) 
 	if ctx.Err() != nil {
 		return a, false
 	}
-	a.Err = span(ctx, e.conn.tracer, e.name, func(ctx context.Context) (err error) {
+	a.Err = traced(ctx, e.conn.tracer, e.name, func(ctx context.Context) (err error) {
 		a.Message, err = e.protected(ctx, m)
 		return err
 	})
+	e.observe(time.Since(received), a.Err)
 	if a.Err != nil {
 		a.Message = Message{}
 	}

@@ -37,9 +37,12 @@ func (h header) Keys() []string {
 	return keys
 }
 
+// recording reports whether ctx's span is recorded.
+func recording(ctx context.Context) bool { return trace.SpanFromContext(ctx).IsRecording() }
+
 // inject returns the headers that carry ctx's span, nil when there is none.
 func inject(ctx context.Context) nats.Header {
-	if !trace.SpanFromContext(ctx).IsRecording() {
+	if !recording(ctx) {
 		return nil
 	}
 	h := make(nats.Header, 2)
@@ -47,8 +50,8 @@ func inject(ctx context.Context) nats.Header {
 	return h
 }
 
-// span runs f within a span of ctx's trace; without a trace it just runs f.
-func span(ctx context.Context, t trace.Tracer, name string, f func(ctx context.Context) error) error {
+// traced runs f within a span of ctx's trace; without a trace it just runs f.
+func traced(ctx context.Context, t trace.Tracer, name string, f func(ctx context.Context) error) error {
 	if t == nil || !trace.SpanContextFromContext(ctx).IsSampled() {
 		return f(ctx)
 	}

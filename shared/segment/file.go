@@ -54,6 +54,7 @@ type file struct {
 	// unsettled counts records that the index may still come to know.
 	unsettled atomic.Int64
 	observe   func(fsync time.Duration)
+	vitals    *vitals
 
 	mu sync.Mutex
 	// durable is how far the file is on stable storage; flushing is closed when
@@ -138,8 +139,11 @@ func (s *file) flush() {
 	s.flushing = done
 	s.mu.Unlock()
 	upTo, start := s.written.Load(), time.Now()
+	s.vitals.begin(start)
 	err := s.f.Sync()
-	s.observe(time.Since(start))
+	took := time.Since(start)
+	s.vitals.end(start.Add(took), err)
+	s.observe(took)
 	s.mu.Lock()
 	if err != nil {
 		s.failed = err

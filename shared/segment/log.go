@@ -70,6 +70,8 @@ type Log struct {
 	dir   string
 	opts  Options
 	space *freespace.Gauge
+	// vitals is shared with the files.
+	vitals vitals
 
 	// appending is held while a record is written; it guards active and next.
 	appending sync.Mutex
@@ -120,7 +122,7 @@ func (l *Log) load(id ID, size, durable int64, last bool) error {
 	if err != nil {
 		return fault.Wrap(fault.Denied, err, "open %s", path)
 	}
-	s := &file{id: id, path: path, f: f, observe: l.opts.OnSync}
+	s := &file{id: id, path: path, f: f, observe: l.opts.OnSync, vitals: &l.vitals}
 	s.users.Store(1)
 	s.written.Store(size)
 	s.durable = size
@@ -214,7 +216,9 @@ func (l *Log) append(b blockapi.Block, reserve int64) (Location, error) {
 	}
 	start := s.written.Load()
 	e.Segment, e.Offset = s.id, start+recordHeader
+	l.vitals.begin(time.Now())
 	err = s.write(e, b.Data)
+	l.vitals.end(time.Now(), err)
 	if err != nil {
 		if cut := l.takeBack(s, start); cut != nil {
 			s.spoil(cut)
@@ -226,6 +230,7 @@ func (l *Log) append(b blockapi.Block, reserve int64) (Location, error) {
 	}
 	s.written.Store(e.End())
 	s.unsettled.Add(1)
+	l.vitals.writtenBytes.Add(e.StoredBytes)
 	return e.Location, nil
 }
 
@@ -312,7 +317,7 @@ func (l *Log) create(id ID) (*file, error) {
 	if err != nil {
 		return nil, errors.Join(fault.Wrap(fault.StorageFull, err, "begin %s", path), f.Close(), os.Remove(path))
 	}
-	s := &file{id: id, path: path, f: f, durable: fileHeader, observe: l.opts.OnSync}
+	s := &file{id: id, path: path, f: f, durable: fileHeader, observe: l.opts.OnSync, vitals: &l.vitals}
 	s.users.Store(1)
 	s.written.Store(fileHeader)
 	return s, nil
@@ -363,6 +368,7 @@ func (l *Log) Read(loc Location, buf []byte) error {
 	if err != nil {
 		return err
 	}
+	l.vitals.read.Add(int64(len(buf)))
 	return errors.Join(s.read(loc, buf), s.release())
 }
 

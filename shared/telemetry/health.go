@@ -5,6 +5,8 @@ import (
 	"maps"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // checkTimeout bounds each health check.
@@ -40,6 +42,22 @@ type Report struct {
 
 // OK reports whether every check passed.
 func (r Report) OK() bool { return r.Status == "ok" }
+
+// Describe implements prometheus.Collector.
+func (h *Health) Describe(to chan<- *prometheus.Desc) { to <- descHealth }
+
+var descHealth = prometheus.NewDesc("hangar_health_ok", "1 while a check of /health passes, else 0.", []string{"check"}, nil)
+
+// Collect implements prometheus.Collector: it runs all checks.
+func (h *Health) Collect(to chan<- prometheus.Metric) {
+	for name, state := range h.Check(context.Background()).Checks {
+		ok := 0.0
+		if state == "ok" {
+			ok = 1
+		}
+		to <- prometheus.MustNewConstMetric(descHealth, prometheus.GaugeValue, ok, name)
+	}
+}
 
 // Check runs all checks at once.
 func (h *Health) Check(ctx context.Context) Report {

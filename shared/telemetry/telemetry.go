@@ -49,12 +49,12 @@ func New(ctx context.Context, c Config, service, version string) (*Instance, err
 	if err != nil {
 		return nil, fmt.Errorf("OpenTelemetry: %w", err)
 	}
-	registry := prometheus.NewRegistry()
+	registry, health := prometheus.NewRegistry(), NewHealth()
 	registry.MustRegister(collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(service, version))
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(service, version), health)
 	return &Instance{
 		Logger: logger.With("service", service), Tracers: tracers, Registry: registry,
-		Health: NewHealth(), pprof: c.Pprof, stop: stop,
+		Health: health, pprof: c.Pprof, stop: stop,
 	}, nil
 }
 

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -149,6 +152,34 @@ func segmentBytes(t *testing.T, dir string) (n int64) {
 	return n
 }
 
+// fullShows waits until the server and the cluster say that the disk is full.
+func fullShows(t *testing.T, s *harness.Server) {
+	t.Helper()
+	var h struct {
+		Status  string
+		Reasons []string
+	}
+	said := ""
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) { // admin lists nodes every second
+		resp, err := http.Get(s.Admin + "/health")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.AdminCall("GET", "/v2/GetClusterHealth", nil, &h)
+		said = fmt.Sprintf("%s: %s; %+v", resp.Status, b, h)
+		if resp.StatusCode == http.StatusServiceUnavailable && h.Status == "unavailable" && strings.Contains(said, "MiB") &&
+			strings.Contains(fmt.Sprint(h.Reasons), "takes no writes") {
+			return
+		}
+	}
+	t.Errorf("on a full disk health says %s", said)
+}
+
 // TestDiskFull fills a small file system: writes are refused clearly, reads go
 // on, nothing is damaged, and writes work again once there is room.
 func TestDiskFull(t *testing.T) {
@@ -178,6 +209,7 @@ func TestDiskFull(t *testing.T) {
 	if got := code(refused); got != "ServiceUnavailable" && got != "SlowDown" && got != "InsufficientStorage" && got != "XMinioStorageFull" && got != "StorageFull" {
 		t.Errorf("refused with code %q: %v", got, refused)
 	}
+	fullShows(t, s)
 	check := func() {
 		t.Helper()
 		for i := range stored {
@@ -189,6 +221,6 @@ func TestDiskFull(t *testing.T) {
 	}
 	check()
 	s.Kill()
-	s.Restart()
+	s.RestartFailing()
 	check()
 }

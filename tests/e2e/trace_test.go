@@ -3,6 +3,8 @@ package e2e
 import (
 	"bytes"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
@@ -20,7 +25,10 @@ import (
 )
 
 // span is what a test needs of one span.
-type span struct{ id, parent, name, service string }
+type span struct {
+	id, parent, name, service string
+	attrs                     map[string]string
+}
 
 // spans is an OTLP/HTTP collector that keeps what it is sent.
 type spans struct {
@@ -65,7 +73,15 @@ func (c *spans) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		for _, ss := range rs.ScopeSpans {
 			for _, s := range ss.Spans {
 				trace := hex.EncodeToString(s.TraceId)
-				c.traces[trace] = append(c.traces[trace], span{hex.EncodeToString(s.SpanId), hex.EncodeToString(s.ParentSpanId), s.Name, service})
+				attrs := map[string]string{}
+				for _, a := range s.Attributes {
+					if v := a.Value; v.GetStringValue() != "" {
+						attrs[a.Key] = v.GetStringValue()
+					} else {
+						attrs[a.Key] = fmt.Sprint(v.GetIntValue())
+					}
+				}
+				c.traces[trace] = append(c.traces[trace], span{hex.EncodeToString(s.SpanId), hex.EncodeToString(s.ParentSpanId), s.Name, service, attrs})
 			}
 		}
 	}
@@ -130,6 +146,18 @@ func check(all []span, op string, want []string) string {
 		}
 		service, _, _ := strings.Cut(s.name, ".")
 		served[service] = true
+		for at := s; !strings.HasPrefix(at.name, "ask "); { // below which question storage was at work
+			up, ok := byID[at.parent]
+			if !ok {
+				break
+			}
+			if at = up; strings.HasPrefix(at.name, "ask ") {
+				served[at.name+" > "+s.name] = true
+			}
+		}
+		if n := replicas(all, s); n > 1 {
+			served[fmt.Sprint(s.name, " * ", n)] = true
+		}
 	}
 	for _, s := range all {
 		for steps := 0; s.id != root; steps++ {
@@ -146,33 +174,103 @@ func check(all []span, op string, want []string) string {
 	return ""
 }
 
+// replicas counts the nodes that took a question, each with a span of its own.
+func replicas(all []span, ask span) (n int) {
+	for _, s := range all {
+		if s.parent == ask.id && "ask "+s.name == ask.name {
+			n++
+		}
+	}
+	return n
+}
+
 // traced does one PUT and one GET, small and large, and expects one trace each.
-func traced(t *testing.T, c *spans, write, read string) {
+// copies is how many nodes hold everything.
+func traced(t *testing.T, c *spans, write, read string, copies int) {
 	t.Helper()
 	ctx := testContext(t, time.Minute)
 	for _, size := range []int{100, 3 << 20} {
-		body, key, want := content(11, size), fmt.Sprint("traced-", size), []string{"meta"}
+		body, key := content(11, size), fmt.Sprint("traced-", size)
+		wrote := []string{"ask meta.row > kv.commit", "ask meta.row > journal.append", "ask meta.row > journal.sync", "ask meta.row > badger.apply"}
+		found := []string{"ask meta.row > badger.get"}
 		if size > 100 {
-			want = []string{"meta", "blocks"}
+			wrote = append(wrote, "ask blocks.put > segment.append", "ask blocks.put > segment.sync", "ask blocks.put > badger.commit")
+			found = append(found, "ask blocks.get > segment.read")
 		}
-		c.mu.Lock()
-		clear(c.traces)
-		c.mu.Unlock()
+		if copies > 1 {
+			wrote = append(wrote, fmt.Sprint("ask meta.row * ", copies))
+			found = append(found, fmt.Sprint("ask meta.row * ", copies))
+		}
+		c.forget()
 		if err := put(ctx, harness.SDK(write), key, body); err != nil {
 			t.Fatal(err)
 		}
-		c.await(t, "s3.PutObject", want...)
+		c.await(t, "s3.PutObject", wrote...)
 		if b, err := get(ctx, harness.SDK(read), key); err != nil || !bytes.Equal(b, body) {
 			t.Fatalf("%d bytes, %v", len(b), err)
 		}
-		c.await(t, "s3.GetObject", want...)
+		c.await(t, "s3.GetObject", found...)
+	}
+	c.forget()
+	if _, err := harness.SDK(read).ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String(harness.Bucket)}); err != nil {
+		t.Fatal(err)
+	}
+	c.await(t, "s3.ListObjectsV2", "ask meta.scan > badger.scan")
+	attrs := c.named("s3.ListObjectsV2")[0]
+	for _, s := range attrs {
+		if s.name == "s3.ListObjectsV2" && (s.attrs["aws.request_id"] == "" || s.attrs["http.response.status_code"] != "200" || s.attrs["hangar.rounds"] == "0" || s.attrs["aws.s3.bucket"] != "") {
+			t.Errorf("the root says %v", s.attrs)
+		}
+	}
+}
+
+// forget drops what was received so far.
+func (c *spans) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.traces)
+}
+
+// TestErrorLeadsToItsTrace: the id that a client got with an error finds the
+// line of the log, and that the trace. What a request was about is in neither
+// the trace's attributes unless that was asked for.
+func TestErrorLeadsToItsTrace(t *testing.T) {
+	c := collect(t)
+	s := harness.Start(t, append(c.env(), "HANGAR_LOG_FORMAT=json", "HANGAR_LOG_LEVEL=DEBUG", "HANGAR_TRACE_NAMES=true")...)
+	_, err := get(testContext(t, time.Minute), harness.SDK(s.S3), "not-there")
+	var failed *awshttp.ResponseError
+	if !errors.As(err, &failed) {
+		t.Fatal(err)
+	}
+	id := failed.Response.Header.Get("X-Amz-Request-Id")
+	c.await(t, "s3.GetObject", "ask meta.row > badger.get")
+	trace, line := "", struct {
+		Request, Code string
+		TraceID       string `json:"trace_id"`
+	}{}
+	for trace = range c.traces {
+		for _, span := range c.traces[trace] {
+			if span.name == "s3.GetObject" && (span.attrs["aws.request_id"] != id || span.attrs["aws.s3.key"] != "not-there") {
+				t.Errorf("the client got request id %q, the trace has %v", id, span.attrs)
+			}
+		}
+	}
+	for out := range strings.Lines(s.Output()) {
+		if strings.Contains(out, id) {
+			if err := json.Unmarshal([]byte(out), &line); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if id == "" || line.Request != id || line.Code != "NoSuchKey" || line.TraceID != trace {
+		t.Errorf("of request %q in trace %s the log says %+v", id, trace, line)
 	}
 }
 
 func TestRequestIsOneTrace(t *testing.T) {
 	c := collect(t)
 	s := harness.Start(t, c.env()...)
-	traced(t, c, s.S3, s.S3)
+	traced(t, c, s.S3, s.S3, 1)
 }
 
 // TestRequestIsOneTraceAcrossProcesses: the context travels with the messages.
@@ -183,16 +281,16 @@ func TestRequestIsOneTraceAcrossProcesses(t *testing.T) {
 		t.Setenv(name, value)
 	}
 	cluster := harness.StartCluster(t, "--meta", "3", "--blocks", "3", "--gateways", "2")
-	traced(t, c, cluster.S3[0], cluster.S3[1])
+	traced(t, c, cluster.S3[0], cluster.S3[1], 3)
 	services := map[string]bool{}
-	for _, op := range []string{"s3.PutObject", "s3.GetObject"} {
+	for _, op := range []string{"s3.ListObjectsV2"} {
 		for _, all := range c.named(op) {
 			for _, s := range all {
 				services[s.service] = true
 			}
 		}
 	}
-	for _, want := range []string{"hangar-gateway", "hangar-meta", "hangar-blocks"} {
+	for _, want := range []string{"hangar-gateway", "hangar-meta"} {
 		if !services[want] {
 			t.Errorf("no span came from %s: %v", want, services)
 		}

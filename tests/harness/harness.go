@@ -101,6 +101,14 @@ func (s *Server) Restart() {
 	s.p.AwaitHealthy(s.Admin + "/health")
 }
 
+// RestartFailing is Restart for a server that is not healthy: it waits until S3
+// is served.
+func (s *Server) RestartFailing() {
+	s.t.Helper()
+	s.p = Run(s.t, s.Env, Bin(s.t, "hangar"), "server", "--data", s.Dir)
+	s.p.awaitStatus(s.S3+"/", http.StatusForbidden) // nobody signed
+}
+
 // PID of the running process.
 func (s *Server) PID() int { return s.p.cmd.Process.Pid }
 
@@ -265,6 +273,12 @@ func (p *Process) Output() string {
 // AwaitHealthy waits until url answers 200.
 func (p *Process) AwaitHealthy(url string) {
 	p.t.Helper()
+	p.awaitStatus(url, http.StatusOK)
+}
+
+// awaitStatus waits until url answers with a status.
+func (p *Process) awaitStatus(url string, want int) {
+	p.t.Helper()
 	deadline := time.Now().Add(startTimeout)
 	for {
 		select {
@@ -278,12 +292,12 @@ func (p *Process) AwaitHealthy(url string) {
 		}
 		if resp, err := http.DefaultClient.Do(req); err == nil {
 			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
+			if resp.StatusCode == want {
 				return
 			}
 		}
 		if time.Now().After(deadline) {
-			p.t.Fatalf("%s does not answer 200 after %v\n%s", url, startTimeout, p.Output())
+			p.t.Fatalf("%s does not answer %d after %v\n%s", url, want, startTimeout, p.Output())
 		}
 		time.Sleep(20 * time.Millisecond) // polls another process: there is no event to await
 	}

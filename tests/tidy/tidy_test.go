@@ -89,12 +89,14 @@ var layers = map[string][]string{
 	"shared/fault":     {},
 	"shared/layout":    {"object", "fault"},
 	"shared/register":  {"object", "fault", "layout"},
-	"shared/rpc":       {"object", "fault", "layout"},
+	"shared/rpc":       {"object", "fault", "layout", "span"},
+	"shared/span":      {"fault"},
+	"shared/diskprobe": {},
 	"shared/natsd":     {"fault"},
 	"shared/lifecycle": {},
 	"shared/config":    {"fault"},
 	"shared/telemetry": {"fault"},
-	"shared/kv":        {"fault", "freespace"},
+	"shared/kv":        {"fault", "freespace", "span"},
 	"shared/datadir":   {"object", "fault"},
 	"shared/nodeapi":   {"object", "fault", "layout", "rpc"},
 	"shared/control":   {"object", "fault", "layout", "register", "rpc", "nodeapi"},
@@ -104,7 +106,7 @@ var layers = map[string][]string{
 	"shared/segment":   {"object", "fault", "blockapi", "freespace"},
 	"shared/record":    {"object", "fault", "metaapi", "blockapi"},
 	"shared/work":      {"fault", "nodeapi", "lifecycle"},
-	"shared/process":   {"object", "layout", "rpc", "control", "metaapi", "nodeapi", "telemetry", "config", "lifecycle"},
+	"shared/process":   {"object", "fault", "layout", "rpc", "control", "metaapi", "nodeapi", "telemetry", "config", "lifecycle"},
 }
 
 func TestLayers(t *testing.T) {

@@ -206,7 +206,10 @@ func (s *Store) commit(b *kv.Batch) error {
 			return fault.Wrap(fault.Invalid, err, "batch refused")
 		}
 	}
-	if err := txn.Commit(); err != nil {
+	began := b.Clock()
+	err := txn.Commit()
+	b.Note("badger.commit", began)
+	if err != nil {
 		err = fault.Wrap(fault.Internal, err, "commit to %s", s.dir)
 		s.failed.CompareAndSwap(nil, &err)
 		return err

@@ -30,7 +30,7 @@ type clusterHealth struct {
 func getClusterHealth(c call) (clusterHealth, error) {
 	h := c.s.ops.Health()
 	return clusterHealth{
-		h.Status, h.KnownNodes, h.ConnectedNodes, h.StorageNodes, h.StorageNodesUp, h.StorageNodesUp,
+		h.Status, h.KnownNodes, h.ConnectedNodes, h.StorageNodes, h.StorageNodesOK, h.StorageNodesUp,
 		h.Partitions, h.PartitionsQuorum, h.PartitionsAllOK, h.Changing, nonNil(h.Reasons),
 	}, nil
 }

@@ -92,12 +92,9 @@ func New(o Options) *Server {
 		Name: "hangar_admin_requests_total", Help: "Admin API requests by operation and status.",
 	}, []string{"operation", "status"})
 	s.seconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "hangar_admin_request_seconds", Help: "Time Admin API requests took.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
+		Name: "hangar_admin_request_duration_seconds", Help: "Time Admin API requests took.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
 	}, []string{"operation"})
-	revision := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "hangar_admin_control_revision", Help: "Revision of the control state that this process has applied.",
-	}, func() float64 { return float64(o.Ops.View().Revision) })
-	o.Registry.MustRegister(s.requests, s.seconds, revision)
+	o.Registry.MustRegister(s.requests, s.seconds)
 
 	s.app = fiber.New(fiber.Config{
 		AppName:                      "Hangar admin",
@@ -158,7 +155,7 @@ func (s *Server) health(c *fiber.Ctx) error {
 	case ops.Healthy:
 		return c.SendString("Hangar is fully operational\n")
 	case ops.Degraded:
-		return c.SendString("Hangar serves requests, but some storage nodes are down: see /v2/GetClusterHealth\n")
+		return c.SendString("Hangar serves requests, but some storage nodes are down or take no writes: see /v2/GetClusterHealth\n")
 	default:
 		return c.Status(http.StatusServiceUnavailable).SendString("Hangar cannot serve all requests: see /v2/GetClusterHealth\n")
 	}

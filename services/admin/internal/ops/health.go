@@ -25,21 +25,24 @@ const (
 // Health sums the cluster up. A partition counts as one of rows and one of
 // blocks together: both must do for it to do.
 type Health struct {
-	Status                       string
-	KnownNodes, ConnectedNodes   int
-	StorageNodes, StorageNodesUp int
-	Partitions                   int
-	PartitionsQuorum             int
-	PartitionsAllOK              int
+	Status                     string
+	KnownNodes, ConnectedNodes int
+	// StorageNodesOK are those of StorageNodesUp whose disks take writes.
+	StorageNodes, StorageNodesUp, StorageNodesOK int
+	Partitions                                   int
+	PartitionsQuorum                             int
+	PartitionsAllOK                              int
 	// Changing says that a layout change is under way.
 	Changing bool
 	// Reasons say what keeps the cluster from being healthy.
 	Reasons []string
 }
 
-// Health looks at the layout and at which nodes are up.
+// Health looks at the layout and at which nodes are up. One whose disk takes no
+// writes counts for no quorum: it may answer reads still, but not all requests.
 func (o *Ops) Health() Health {
-	v, up := o.View(), map[object.NodeID]bool{}
+	v, up, sound := o.View(), map[object.NodeID]bool{}, map[object.NodeID]bool{}
+	failing := map[object.NodeID]string{}
 	var h Health
 	known := map[object.NodeID]bool{}
 	for _, n := range o.fleet.Nodes() {
@@ -47,7 +50,13 @@ func (o *Ops) Health() Health {
 		if n.Up {
 			up[n.ID] = true
 			h.ConnectedNodes++
+			if n.Failing != "" {
+				failing[n.ID] = n.Failing
+			}
 		}
+	}
+	for id := range up {
+		sound[id] = failing[id] == ""
 	}
 	h.Status = Unavailable
 	if v.Layout != nil {
@@ -57,14 +66,17 @@ func (o *Ops) Health() Health {
 			if up[r.Node] {
 				h.StorageNodesUp++
 			}
+			if sound[r.Node] {
+				h.StorageNodesOK++
+			}
 		}
 		h.Changing = v.Layout.Joint()
 		h.Partitions = min(len(v.Layout.Meta.Assign), len(v.Layout.Blocks.Assign))
 	}
 	h.KnownNodes = len(known)
 	for p := range h.Partitions {
-		quorumM, allM := reach(&v.Layout.Meta, layout.Partition(p), up)
-		quorumB, allB := reach(&v.Layout.Blocks, layout.Partition(p), up)
+		quorumM, allM := reach(&v.Layout.Meta, layout.Partition(p), sound)
+		quorumB, allB := reach(&v.Layout.Blocks, layout.Partition(p), sound)
 		if quorumM && quorumB {
 			h.PartitionsQuorum++
 		}
@@ -74,12 +86,13 @@ func (o *Ops) Health() Health {
 	}
 	switch {
 	case h.Partitions == 0 || h.PartitionsQuorum < h.Partitions:
-	case h.StorageNodesUp == h.StorageNodes && h.PartitionsAllOK == h.Partitions:
+	case h.StorageNodesOK == h.StorageNodes && h.PartitionsAllOK == h.Partitions:
 		h.Status = Healthy
 	default:
 		h.Status = Degraded
 	}
 	h.explain(v.Layout, up)
+	h.Reasons = append(h.Reasons, failures(v.Layout, failing)...)
 	return h
 }
 
@@ -112,6 +125,19 @@ func (h *Health) explain(l *control.Layout, up map[object.NodeID]bool) {
 			}
 		}
 	}
+}
+
+// failures words what nodes say of their disks.
+func failures(l *control.Layout, failing map[object.NodeID]string) (reasons []string) {
+	if l == nil {
+		return nil
+	}
+	for _, r := range l.Roles {
+		if why := failing[r.Node]; why != "" {
+			reasons = append(reasons, fmt.Sprintf("%s node %s takes no writes: %s", r.Service, r.Node, why))
+		}
+	}
+	return reasons
 }
 
 // reach says whether a majority, and whether all, of each replica set are up.

@@ -7,6 +7,7 @@ package ops
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"hangar/services/admin/internal/coordinator"
@@ -45,6 +46,9 @@ type Node struct {
 	Started  time.Time
 	Up       bool
 	LastSeen time.Time
+	// Failing says why the node cannot be relied on to store anything, empty
+	// while it can.
+	Failing string
 	// Bytes available and in total where its data lies; zero total: unknown.
 	AvailableBytes, TotalBytes int64
 }
@@ -106,7 +110,13 @@ type Ops struct {
 
 	sweeps workerLog
 	tidy   tidying
+	// late counts changes that were not applied everywhere in time.
+	late atomic.Int64
 }
+
+// Late counts the changes that some process had not applied within
+// BarrierTimeout.
+func (o *Ops) Late() int64 { return o.late.Load() }
 
 // New makes an Ops.
 func New(o Options) *Ops {
@@ -162,6 +172,7 @@ func (o *Ops) settle(ctx context.Context, rev control.Revision) (Receipt, error)
 	defer cancel()
 	err := o.fleet.Barrier(wait, rev, false)
 	if err != nil {
+		o.late.Add(1)
 		o.log.WarnContext(ctx, "a change is not applied everywhere yet", "revision", rev, "error", err)
 	}
 	return Receipt{Revision: rev, Everywhere: err == nil}, nil

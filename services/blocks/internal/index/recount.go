@@ -1,6 +1,8 @@
 package index
 
 import (
+	"encoding/binary"
+
 	"hangar/shared/blockapi"
 	"hangar/shared/fault"
 	"hangar/shared/kv"
@@ -46,6 +48,34 @@ type Miscount struct {
 
 // Right reports whether nothing is to be corrected.
 func (c *Recount) Right() bool { return c.Stored == c.Counted && len(c.Wrong) == 0 }
+
+// NextLeaf is the first leaf from one on of which there is anything: a digest, a
+// reference or a block.
+func NextLeaf(r kv.Reader, from blockapi.Leaf) (next blockapi.Leaf, found bool, err error) {
+	for _, kind := range []byte{keyDigest, keyRef, keyBlock} {
+		leaf, ok, err := firstLeaf(r, kind, from)
+		if err != nil {
+			return 0, false, err
+		}
+		if ok && (!found || leaf < next) {
+			next, found = leaf, true
+		}
+	}
+	return next, found, nil
+}
+
+func firstLeaf(r kv.Reader, kind byte, from blockapi.Leaf) (leaf blockapi.Leaf, found bool, err error) {
+	it := r.Iterate([]byte{kind})
+	defer it.Close()
+	if !it.Seek(key(kind, digestKey(from)[1:])) {
+		return 0, false, it.Err()
+	}
+	k := it.Key()
+	if len(k) < 3 {
+		return 0, false, fault.New(fault.Corrupt, "index: key of %d bytes", len(k))
+	}
+	return blockapi.Leaf(binary.BigEndian.Uint16(k[1:])), true, nil
+}
 
 // CountAgain recounts a leaf.
 func CountAgain(r kv.Reader, leaf blockapi.Leaf) (c Recount, err error) {

@@ -14,6 +14,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"time"
 
 	"hangar/services/blocks/internal/index"
@@ -228,12 +229,16 @@ func (t *Tasks) countNotes() []string {
 // of. The cursor is the next leaf.
 func (t *Tasks) recount(ctx context.Context, cursor []byte) (work.Step, error) {
 	c, began := decodeTally(cursor), time.Now()
-	leaf := 0
+	var leaf blockapi.Leaf
 	if len(c.at) == 2 {
-		leaf = int(binary.BigEndian.Uint16(c.at))
+		leaf = blockapi.Leaf(binary.BigEndian.Uint16(c.at))
 	}
 	for time.Since(began) < piece {
-		r, err := t.store.Recount(ctx, blockapi.Leaf(leaf))
+		next, found, err := t.store.NextLeaf(leaf)
+		if err != nil || !found {
+			return c.step(true), err
+		}
+		r, err := t.store.Recount(ctx, next)
 		if err != nil {
 			return work.Step{}, err
 		}
@@ -241,9 +246,10 @@ func (t *Tasks) recount(ctx context.Context, cursor []byte) (work.Step, error) {
 			c.corrupt++
 		}
 		c.seen++
-		if leaf++; leaf > 0xffff {
+		if next == math.MaxUint16 {
 			return c.step(true), nil
 		}
+		leaf = next + 1
 		c.at = binary.BigEndian.AppendUint16(nil, uint16(leaf))
 	}
 	return c.step(false), nil

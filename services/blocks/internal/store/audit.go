@@ -31,6 +31,15 @@ type Recounted struct {
 	Placeless int64
 }
 
+// NextLeaf is the first leaf from one on of which the index holds anything.
+func (s *Store) NextLeaf(from blockapi.Leaf) (next blockapi.Leaf, found bool, err error) {
+	err = s.index.View(func(r kv.Reader) error {
+		next, found, err = index.NextLeaf(r, from)
+		return err
+	})
+	return next, found, err
+}
+
 // recounts is how often a leaf is counted that changes meanwhile.
 const recounts = 20
 

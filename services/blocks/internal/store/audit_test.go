@@ -53,6 +53,12 @@ func TestRecount(t *testing.T) {
 		}
 	}
 	before := digests()
+	if next, found, err := w.NextLeaf(0); next != leaf || !found || err != nil {
+		t.Fatalf("leaf %x, %v, %v", next, found, err)
+	}
+	if _, found, err := w.NextLeaf(leaf + 1); found || err != nil {
+		t.Fatalf("a leaf after the only one, %v", err)
+	}
 	recount(Recounted{})
 	w.spoil(t, []byte{'d', h[0], h[1]}, 1)  // its bytes
 	w.spoil(t, []byte{'d', h[0], h[1]}, 40) // its sum

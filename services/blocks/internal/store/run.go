@@ -35,18 +35,19 @@ func (s *Store) employ(set *work.Set) error {
 			return err
 		}
 	}
-	for into, o := range map[**work.Worker]work.WorkerOptions{
-		&s.workers.collect: {Name: "collect", Queue: s.gc.queued.Load},
-		&s.workers.sweep:   {Name: "sweep", Tranquility: "1"},
-		&s.workers.compact: {Name: "compact", Tranquility: "1"},
-	} {
-		w, err := set.Worker(o)
-		if err != nil {
-			return err
+	var err error
+	add := func(o work.WorkerOptions) (w *work.Worker) {
+		if err == nil {
+			w, err = set.Worker(o)
 		}
-		*into = w
+		return w
 	}
-	return nil
+	s.workers = workers{
+		collect: add(work.WorkerOptions{Name: "collect", Queue: s.gc.queued.Load}),
+		sweep:   add(work.WorkerOptions{Name: "sweep", Tranquility: "1"}),
+		compact: add(work.WorkerOptions{Name: "compact", Tranquility: "1"}),
+	}
+	return err
 }
 
 // Run commits changes and does the background work until ctx ends. Requests

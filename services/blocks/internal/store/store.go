@@ -23,6 +23,7 @@ import (
 	"hangar/shared/kv"
 	"hangar/shared/object"
 	"hangar/shared/segment"
+	"hangar/shared/span"
 	"hangar/shared/work"
 )
 
@@ -193,6 +194,13 @@ func (s *Store) Writable() error {
 	return s.index.Writable()
 }
 
+// DiskFailing says why the segments' disk is not to be relied on; see
+// segment.Log.
+func (s *Store) DiskFailing(stall time.Duration) error { return s.log.Failing(stall) }
+
+// Traffic is the bytes that blocks were written and read with.
+func (s *Store) Traffic() (written, read int64) { return s.log.Traffic() }
+
 // Counters returns the live counters.
 func (s *Store) Counters() *Counters { return &s.counters }
 
@@ -229,12 +237,15 @@ func (s *Store) Put(ctx context.Context, epoch uint64, owner blockapi.Owner, b b
 
 // write stores a block in place of the bad copy, if there is one.
 func (s *Store) write(ctx context.Context, commit commit, owner blockapi.Owner, b blockapi.Block, bad segment.Location) error {
-	at, err := s.log.Append(b)
+	at, err := s.append(ctx, b)
 	if err != nil {
 		return err
 	}
 	defer s.log.Settle(at)
-	if err := s.log.Sync(at); err != nil {
+	_, syncing := span.Start(ctx, "segment.sync")
+	err = s.log.Sync(at)
+	syncing.End(err)
+	if err != nil {
 		return err
 	}
 	known := index.Block{Location: at, Encoding: b.Encoding, PlainBytes: b.PlainBytes}
@@ -245,6 +256,15 @@ func (s *Store) write(ctx context.Context, commit commit, owner blockapi.Owner, 
 		s.unreadable.forget(b.Hash)
 	}
 	return err
+}
+
+// append writes a block's record, not yet durable. The caller settles it.
+func (s *Store) append(ctx context.Context, b blockapi.Block) (segment.Location, error) {
+	_, writing := span.Start(ctx, "segment.append")
+	at, err := s.log.Append(b)
+	writing.Int("hangar.bytes", int64(len(b.Data)))
+	writing.End(err)
+	return at, err
 }
 
 // Get implements blockapi.Node.
@@ -287,7 +307,7 @@ func (s *Store) reading(ctx context.Context, h object.Hash, check func(blockapi.
 		}
 		var b blockapi.Block
 		var err error
-		b, at, err = s.read(h)
+		b, at, err = s.read(ctx, h)
 		if err == nil && check != nil {
 			if err = check(b, at); err != nil {
 				s.opts.Buffers.Put(b.Data)
@@ -313,8 +333,10 @@ func (s *Store) reading(ctx context.Context, h object.Hash, check func(blockapi.
 }
 
 // read looks for a block once, and says where.
-func (s *Store) read(h object.Hash) (blockapi.Block, segment.Location, error) {
+func (s *Store) read(ctx context.Context, h object.Hash) (blockapi.Block, segment.Location, error) {
+	_, look := span.Start(ctx, "badger.get")
 	known, found, err := s.find(h)
+	look.End(err)
 	if err != nil {
 		return blockapi.Block{}, segment.Location{}, err
 	}
@@ -322,7 +344,11 @@ func (s *Store) read(h object.Hash) (blockapi.Block, segment.Location, error) {
 		return blockapi.Block{}, segment.Location{}, fault.New(fault.NotFound, "no block %s", h)
 	}
 	buf := s.opts.Buffers.Get(int(known.StoredBytes))
-	if err := s.log.Read(known.Location, buf); err != nil {
+	_, reading := span.Start(ctx, "segment.read")
+	reading.Int("hangar.bytes", known.StoredBytes)
+	err = s.log.Read(known.Location, buf)
+	reading.End(err)
+	if err != nil {
 		s.opts.Buffers.Put(buf)
 		return blockapi.Block{}, known.Location, err
 	}

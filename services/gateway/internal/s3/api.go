@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
@@ -56,6 +54,8 @@ type Options struct {
 	RootDomain string
 	Log        *slog.Logger
 	Tracer     trace.Tracer
+	// TraceNames has traces say which bucket and key a request was about.
+	TraceNames bool
 	// Observe, when set, is told of each request once its response was sent.
 	Observe func(Outcome)
 	// Now is the clock; nil means time.Now.
@@ -146,7 +146,7 @@ func (a *API) Serve(ctx context.Context, r *httpd.Request) *httpd.Response {
 	if routed == nil {
 		op = c.route.op
 	}
-	ctx, span := a.Tracer.Start(ctx, "s3."+op, trace.WithSpanKind(trace.SpanKindServer))
+	ctx, root := a.begin(ctx, c, op)
 	c.ctx = ctx
 	resp, err := (*httpd.Response)(nil), routed
 	if err == nil {
@@ -154,8 +154,7 @@ func (a *API) Serve(ctx context.Context, r *httpd.Request) *httpd.Response {
 	}
 	if err != nil {
 		resp = a.answer(c, err)
-		span.SetStatus(codes.Error, "")
-		span.RecordError(err)
+		root.fail(err, resp.Status)
 	}
 	status := resp.Status
 	resp.Done = func(sent int64, err error) {
@@ -165,11 +164,9 @@ func (a *API) Serve(ctx context.Context, r *httpd.Request) *httpd.Response {
 		}
 		if err != nil {
 			a.Log.WarnContext(ctx, "response broken off", "request", r.ID, "op", op, "sent", sent, "error", err)
-			span.RecordError(err)
+			root.broken(err)
 		}
-		span.SetAttributes(attribute.String("hangar.request", r.ID), attribute.Int("http.response.status_code", status),
-			attribute.Int64("http.request.body.size", out.In), attribute.Int64("http.response.body.size", sent))
-		span.End()
+		root.end(r.ID, out)
 		if a.Observe != nil {
 			a.Observe(out)
 		}

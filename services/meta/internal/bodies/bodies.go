@@ -35,6 +35,7 @@ import (
 	"hangar/shared/kv"
 	"hangar/shared/object"
 	"hangar/shared/segment"
+	"hangar/shared/span"
 )
 
 // MaxBytes is the longest body.
@@ -139,7 +140,10 @@ func (l *Log) Settle(at segment.Location) { l.log.Settle(at) }
 // Internal.
 func (l *Log) Read(ctx context.Context, rk []byte, at segment.Location, n int) ([]byte, error) {
 	buf := make([]byte, at.StoredBytes)
+	_, s := span.Start(ctx, "segment.read")
+	s.Int("hangar.bytes", at.StoredBytes)
 	err := l.log.Read(at, buf)
+	s.End(err)
 	if err == nil {
 		var key, body []byte
 		key, body, err = split(buf)

@@ -76,12 +76,15 @@ type Store struct {
 	log  *segment.Log
 	opts Options
 
-	mu      sync.Mutex      // serializes commits, in journal and base; it guards the next five
+	mu      sync.Mutex      // serializes commits, in journal and base; it guards the next four
 	applied record.Position // the last record, which base holds
-	failed  error           // the first error of a commit that may have happened
 	record  []byte          // memory for encoding
 	batch   kv.Batch        // memory for what base gets
 	written int64           // bytes of records so far
+
+	// failed is the first error of a commit that may have happened. It is
+	// stored under mu, and read without by who must not wait for a commit.
+	failed atomic.Pointer[error]
 
 	// checkpointing serializes checkpoints.
 	checkpointing sync.Mutex
@@ -144,24 +147,30 @@ func (s *Store) Commit(b *kv.Batch) error {
 
 // commit writes a batch that base will take. The caller holds mu.
 func (s *Store) commit(b *kv.Batch) error {
-	if s.failed != nil {
-		return fault.Wrap(fault.StorageFull, s.failed, "no writes are taken since a commit failed")
+	if err := s.Failed(); err != nil {
+		return err
 	}
+	began := b.Clock()
 	at, err := s.append(b)
+	b.Note("journal.append", began)
 	if err == nil {
 		// The compaction leaves the segment alone without that.
 		s.log.Settle(at)
+		began = b.Clock()
 		err = s.log.Sync(at)
+		b.Note("journal.sync", began)
 	} else if !errors.Is(err, segment.ErrBroken) {
 		return err // and nothing was written
 	}
 	if err == nil {
+		began = b.Clock()
 		err = s.apply(b, record.Position{Seq: s.applied.Seq + 1, Segment: at.Segment, End: at.End()})
+		b.Note("badger.apply", began)
 	}
 	if err != nil {
 		// The record may be on the disk: then it counts when the store is opened
 		// again, and nothing may follow that was decided without it.
-		s.failed = err
+		s.failed.Store(&err)
 		return fault.Wrap(fault.Internal, err, "the commit may have happened")
 	}
 	s.written += at.RecordBytes()
@@ -209,13 +218,19 @@ func (s *Store) MaxBatchBytes() int {
 	return min(s.base.MaxBatchBytes()-positionBytes, segment.MaxDataBytes)
 }
 
+// Failed is nil until a commit failed in a way after which no more are taken,
+// until the store is opened again. It never waits.
+func (s *Store) Failed() error {
+	if err := s.failed.Load(); err != nil {
+		return fault.Wrap(fault.StorageFull, *err, "no writes are taken until a restart, since a commit failed")
+	}
+	return nil
+}
+
 // Writable implements kv.Store.
 func (s *Store) Writable() error {
-	s.mu.Lock()
-	failed := s.failed
-	s.mu.Unlock()
-	if failed != nil {
-		return fault.Wrap(fault.StorageFull, failed, "no writes are taken since a commit failed")
+	if err := s.Failed(); err != nil {
+		return err
 	}
 	return s.base.Writable()
 }

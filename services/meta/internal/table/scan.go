@@ -10,6 +10,7 @@ import (
 	"hangar/shared/layout"
 	"hangar/shared/metaapi"
 	"hangar/shared/object"
+	"hangar/shared/span"
 )
 
 // Scan implements metaapi.Replica. Rows that nobody ever wrote (only promised)
@@ -31,6 +32,11 @@ func (t *Table) ScanWithout(ctx context.Context, q metaapi.ScanRequest, hidden *
 	if err := t.adopt(ctx, q.Epoch); err != nil {
 		return reply, err
 	}
+	ctx, read := span.Start(ctx, "badger.scan")
+	defer func() {
+		read.Int("hangar.rows", int64(len(reply.Rows)))
+		read.End(err)
+	}()
 	err = t.store.View(func(r kv.Reader) error {
 		if fence, old := t.superseded(q.Epoch); old {
 			reply = metaapi.ScanReply{Old: true, Epoch: fence}

@@ -24,6 +24,7 @@ import (
 	"hangar/shared/object"
 	"hangar/shared/register"
 	"hangar/shared/segment"
+	"hangar/shared/span"
 )
 
 // Table holds rows in a store. All methods are safe for concurrent use.
@@ -195,7 +196,9 @@ func (t *Table) handle(ctx context.Context, key metaapi.RowKey, q register.Reque
 	c := change{key: key, row: record.RowKey(key), slice: record.Slice(key.Bucket, key.Key), q: q}
 	var held *record.Row
 	if q.Kind == register.Read && q.Epoch == t.adopted.Load() {
+		_, s := span.Start(ctx, "badger.get")
 		reply, held, err = t.read(c)
+		s.End(err)
 	} else {
 		reply, held, err = t.write(ctx, c)
 	}
@@ -210,7 +213,10 @@ func (t *Table) handle(ctx context.Context, key metaapi.RowKey, q register.Reque
 // reply still lacks, else nil.
 func (t *Table) write(ctx context.Context, c change) (reply register.Reply, held *record.Row, err error) {
 	if c.q.Kind == register.Apply && c.q.Row.Value != nil {
+		_, s := span.Start(ctx, "segment.append")
+		s.Int("hangar.bytes", int64(len(c.q.Row.Value.Body)))
 		kept, err := t.keepBody(&c)
+		s.End(err)
 		if err != nil {
 			return reply, nil, err
 		}
