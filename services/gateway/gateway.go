@@ -16,6 +16,7 @@ import (
 	"hangar/services/gateway/internal/access"
 	"hangar/services/gateway/internal/httpd"
 	"hangar/services/gateway/internal/objects"
+	"hangar/services/gateway/internal/quota"
 	"hangar/services/gateway/internal/s3"
 	"hangar/shared/adminapi"
 	"hangar/shared/blockapi"
@@ -118,7 +119,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	store := objects.New(g.deps.Rows, g.deps.Blocks, log, objects.Config{
 		InlineBytes: g.cfg.InlineBytes, BlockBytes: g.cfg.BlockBytes,
 		WriteMemory: g.cfg.WriteMemory, ReadMemory: g.cfg.ReadMemory,
-		MayWrite: g.mayWrite, Buckets: g.buckets, Now: g.deps.Now,
+		MayWrite: g.mayWrite, Limits: g.limits, Buckets: g.buckets, Now: g.deps.Now,
 	})
 	g.store.Store(store)
 	seen := newMetrics(g.deps.Telemetry.Registry)
@@ -173,6 +174,15 @@ func (g *Gateway) mayWrite(id object.BucketID) error {
 		return fault.Wrap(fault.Conflict, access.ErrBucketBusy, "bucket %s", id)
 	}
 	return nil
+}
+
+// limits are those of a bucket's quota.
+func (g *Gateway) limits(id object.BucketID) quota.Limits {
+	b := g.deps.View().Bucket(id)
+	if b == nil {
+		return quota.Limits{} // and no writes
+	}
+	return quota.Limits{Objects: b.MaxObjects, Bytes: b.MaxBytes}
 }
 
 func (g *Gateway) buckets() (ids []object.BucketID) {

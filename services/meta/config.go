@@ -18,6 +18,9 @@ type Config struct {
 	DeadShare   float64       `env:"HANGAR_META_COMPACT_SHARE" envDefault:"0.5" desc:"Share of dead bytes from which such a file is rewritten"`
 	Repair      time.Duration `env:"HANGAR_META_REPAIR_INTERVAL" envDefault:"10m" desc:"How often a node compares its rows with every other replica and repairs what differs; it also does when it starts, and when another returns or the layout has changed"`
 	Grace       time.Duration `env:"HANGAR_META_TOMBSTONE_GRACE" envDefault:"1h" desc:"How long the marker of a deleted row is kept at least"`
+
+	SnapshotInterval time.Duration `env:"HANGAR_META_SNAPSHOT_INTERVAL" envDefault:"0s" desc:"How often a copy of the metadata is kept, of which the newest two stay; 0s: by order only"`
+	SnapshotDir      string        `env:"HANGAR_META_SNAPSHOT_DIR" desc:"Directory of these copies; empty: the folder snapshots of the data directory, where most of their files are shared with it"`
 }
 
 // rowsReserve is the part of the reserve that the rows leave: less than the
@@ -42,6 +45,8 @@ func (c *Config) Validate() error {
 		return errors.New("HANGAR_META_COMPACT_SHARE must be between 0.05 and 0.95")
 	case c.Repair < time.Second:
 		return errors.New("HANGAR_META_REPAIR_INTERVAL must be at least 1s")
+	case c.SnapshotInterval < 0:
+		return errors.New("HANGAR_META_SNAPSHOT_INTERVAL must not be less than 0s")
 	case c.Grace < time.Second:
 		return errors.New("HANGAR_META_TOMBSTONE_GRACE must be at least 1s")
 	}

@@ -19,7 +19,9 @@ import (
 	"hangar/services/meta/internal/bodies"
 	"hangar/services/meta/internal/journal"
 	"hangar/services/meta/internal/membership"
+	"hangar/services/meta/internal/snapshot"
 	"hangar/services/meta/internal/table"
+	"hangar/services/meta/internal/transfer"
 	"hangar/shared/control"
 	"hangar/shared/datadir"
 	"hangar/shared/diskprobe"
@@ -33,6 +35,7 @@ import (
 	"hangar/shared/rpc"
 	"hangar/shared/segment"
 	"hangar/shared/telemetry"
+	"hangar/shared/work"
 )
 
 // format of the data directory: 1 was without the journal.
@@ -40,8 +43,8 @@ const format = 2
 
 // Where, in the data directory, the ordered store and the log of bodies are.
 const (
-	rowsDir   = "rows"
-	bodiesDir = "bodies"
+	rowsDir   = snapshot.RowsDir
+	bodiesDir = snapshot.BodiesDir
 )
 
 // Identify returns the id of the node that lives in dir. A new or empty
@@ -121,72 +124,110 @@ func New(cfg Config, deps Deps) (*Service, error) {
 // layout that was in force when it started.
 func (s *Service) Ready() <-chan struct{} { return s.ready }
 
+// node is what a running service consists of.
+type node struct {
+	base    *badgerkv.Store // under store
+	store   *journal.Store
+	writer  *kv.Committer
+	large   *bodies.Log
+	rows    *table.Table
+	members *membership.Members
+	client  *metaapi.Client
+	set     *work.Set
+}
+
 // Run serves until ctx ends; then requests under way are finished. It is called
 // once. An error is a data directory in use or damaged, or another cluster's.
 func (s *Service) Run(ctx context.Context) error {
 	return lifecycle.Run(ctx, func(g *lifecycle.Group) error {
-		store, err := s.open(g)
+		n, err := s.load(g)
 		if err != nil {
 			return err
 		}
-		writer := kv.NewCommitter(store)
-		large, err := bodies.New(store, writer, bodies.Options{DeadShare: s.cfg.DeadShare, Log: s.log})
+		copier, err := s.copier(n.store, n.writer, n.client)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.rows, err)
+		}
+		old, err := s.collector(n.set, n.rows, n.members)
 		if err != nil {
 			return err
 		}
-		bits := s.deps.Control.View().Cluster.PartitionBits
-		rows, err := table.Open(store, writer, large, bits)
+		repair, err := s.repair(n.set, n.rows, n.members, n.writer, n.client)
 		if err != nil {
-			return fmt.Errorf("%s: %w", s.rows, err)
+			return err
 		}
-		members, err := membership.Open(rows, bits, s.node, s.log)
+		orders, err := s.operations(n, repair)
 		if err != nil {
-			return fmt.Errorf("%s: %w", s.rows, err)
+			return err
 		}
-		client := s.client()
-		copier, err := s.copier(store, writer, client)
-		if err != nil {
-			return fmt.Errorf("%s: %w", s.rows, err)
-		}
-		g.Go("committer", writer.Run)
-		g.Defer("rows", func(context.Context) error { rows.Close(); return nil })
-		old := s.collector(rows, members)
-		repair := s.repair(rows, members, writer, client)
-		g.Go("bodies", large.Run)
-		g.Go("members", members.Run)
+		g.Go("committer", n.writer.Run)
+		g.Defer("rows", func(context.Context) error { n.rows.Close(); return nil })
+		g.Go("members", n.members.Run)
 		g.Go("copier", copier.Run)
-		g.Go("journal", store.Run)
+		if err := s.keepTidy(g, n.set, n.store, n.large); err != nil {
+			return err
+		}
 		g.Go("disk probe", s.disk.Run)
-		failing := func() error { return s.diskOf(rows, store) }
+		failing := func() error { return s.diskOf(n.rows, n.store) }
 		s.failing.Store(&failing)
-		metrics := newMetrics(s.deps.Telemetry.Registry, rows, writer, large, old, repair)
-		metrics.disk(s, store)
-		metrics.changes(members, copier)
+		metrics := newMetrics(s.deps.Telemetry.Registry, n.rows, n.writer, n.large, old, repair)
+		metrics.disk(s, n.store)
+		metrics.changes(n.members, copier)
 		g.Defer("metrics", func(context.Context) error { metrics.unregister(); return nil })
 
-		server, err := metaapi.Serve(s.deps.Server, s.node, members)
+		server, err := s.serve(g, n.members, copier)
 		if err != nil {
 			return err
 		}
-		g.Defer("server", func(context.Context) error { server.Close(); return nil })
-		stopPeer, err := metaapi.ServePeer(s.deps.Server, s.node, members)
-		if err != nil {
+		g.Go("layout", func(ctx context.Context) error { return s.follow(ctx, server, n.members) })
+		old.Work.Go(g, s.onceReady(old.Run))
+		repair.Work.Go(g, s.onceReady(repair.Run))
+		if err := s.operate(g, orders); err != nil {
 			return err
 		}
-		g.Defer("peers", func(context.Context) error { stopPeer(); return nil })
-		if err := s.serveTransfers(g, members, copier); err != nil {
-			return err
-		}
-		g.Go("layout", func(ctx context.Context) error { return s.follow(ctx, server, members) })
-		g.Go("collector", s.onceReady(old.Run))
-		g.Go("repair", s.onceReady(repair.Run))
 		s.deps.Telemetry.Health.Register("meta", func(context.Context) error { return s.check() })
 		return nil
 	})
 }
 
+// load opens what the data directory holds. Nothing runs yet.
+func (s *Service) load(g *lifecycle.Group) (n node, err error) {
+	if n.base, n.store, err = s.open(g); err != nil {
+		return n, err
+	}
+	n.writer = kv.NewCommitter(n.store)
+	if n.large, err = bodies.New(n.store, n.writer, bodies.Options{DeadShare: s.cfg.DeadShare, Log: s.log}); err != nil {
+		return n, err
+	}
+	bits := s.deps.Control.View().Cluster.PartitionBits
+	if n.rows, err = table.Open(n.store, n.writer, n.large, bits); err != nil {
+		return n, fmt.Errorf("%s: %w", s.rows, err)
+	}
+	if n.members, err = membership.Open(n.rows, bits, s.node, s.log); err != nil {
+		return n, fmt.Errorf("%s: %w", s.rows, err)
+	}
+	n.client = s.client()
+	n.set, err = s.background(g)
+	return n, err
+}
+
+// serve answers requests until the group stops.
+func (s *Service) serve(g *lifecycle.Group, members *membership.Members, copier *transfer.Worker) (*metaapi.Server, error) {
+	server, err := metaapi.Serve(s.deps.Server, s.node, members)
+	if err != nil {
+		return nil, err
+	}
+	g.Defer("server", func(context.Context) error { server.Close(); return nil })
+	stopPeer, err := metaapi.ServePeer(s.deps.Server, s.node, members)
+	if err != nil {
+		return nil, err
+	}
+	g.Defer("peers", func(context.Context) error { stopPeer(); return nil })
+	return server, s.serveTransfers(g, members, copier)
+}
+
 // open opens the store, which stays locked until the group stops.
-func (s *Service) open(g *lifecycle.Group) (*journal.Store, error) {
+func (s *Service) open(g *lifecycle.Group) (*badgerkv.Store, *journal.Store, error) {
 	if !s.cfg.Sync {
 		s.log.Warn("HANGAR_META_SYNC is false: acknowledged writes may be lost when power fails")
 	}
@@ -198,7 +239,7 @@ func (s *Service) open(g *lifecycle.Group) (*journal.Store, error) {
 		Log:           s.log,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	g.Defer("store", func(context.Context) error { return base.Close() })
 	store, err := journal.Open(filepath.Join(s.cfg.Dir, bodiesDir), base, journal.Options{
@@ -212,10 +253,10 @@ func (s *Service) open(g *lifecycle.Group) (*journal.Store, error) {
 		Log: s.log,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	g.Defer("journal", func(context.Context) error { return store.Close() })
-	return store, nil
+	return base, store, nil
 }
 
 // ring is the metadata ring in force, nil when there is none.

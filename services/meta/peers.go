@@ -12,6 +12,7 @@ import (
 	"hangar/shared/metaapi"
 	"hangar/shared/object"
 	"hangar/shared/rpc"
+	"hangar/shared/work"
 )
 
 // busyQueue is how many writes may wait before repairs do.
@@ -46,27 +47,29 @@ type marks interface {
 }
 
 // collector makes the worker that forgets old delete markers.
-func (s *Service) collector(rows *table.Table, members *membership.Members) *collector.Collector {
+func (s *Service) collector(set *work.Set, rows *table.Table, members *membership.Members) (*collector.Collector, error) {
+	w, err := set.Worker(work.WorkerOptions{Name: "marker-collection", Tranquility: restful})
 	return &collector.Collector{
-		Table: rows, Self: s.node, Ring: s.ring, Grace: s.cfg.Grace, Now: s.deps.Now, Log: s.log,
+		Table: rows, Self: s.node, Ring: s.ring, Grace: s.cfg.Grace, Now: s.deps.Now, Work: w,
 		Peer: func(n object.NodeID) metaapi.Peer {
 			if n == s.node {
 				return members
 			}
 			return s.remote(n)
 		},
-	}
+	}, err
 }
 
 // repair makes the worker that compares rows with other nodes.
-func (s *Service) repair(rows *table.Table, members *membership.Members, writer *kv.Committer, client *metaapi.Client) *antientropy.Worker {
+func (s *Service) repair(set *work.Set, rows *table.Table, members *membership.Members, writer *kv.Committer, client *metaapi.Client) (*antientropy.Worker, error) {
+	w, err := set.Worker(work.WorkerOptions{Name: "anti-entropy", Tranquility: restful})
 	return &antientropy.Worker{
 		Self: s.node, Local: local{members, rows}, Ring: s.ring, Changed: s.deps.Control.Changed,
 		Remote:   func(n object.NodeID) antientropy.Remote { return s.remote(n) },
 		Repair:   client.Repair,
 		Busy:     func() bool { return writer.Queued() > busyQueue || rows.Writable() != nil },
-		Interval: s.cfg.Repair, Log: s.log,
-	}
+		Interval: s.cfg.Repair, Work: w, Log: s.log,
+	}, err
 }
 
 // onceReady delays a worker until the first layout is served.

@@ -15,6 +15,7 @@ import (
 	"hangar/services/standalone/internal/cli"
 	"hangar/services/standalone/internal/dev"
 	"hangar/shared/config"
+	"hangar/shared/fault"
 	"hangar/shared/lifecycle"
 	"hangar/shared/natsd"
 )
@@ -99,6 +100,14 @@ func (c *brokerConfig) options(dir, listen string) natsd.Options {
 		o.Cluster = &natsd.Cluster{Name: c.Cluster, Listen: c.Listen, Routes: c.Routes, Secret: c.Secret, TLSCA: c.PeersCA}
 	}
 	return o
+}
+
+func (c commands) MetaRestore(from, to string, lastCopy bool) (string, error) {
+	restored, err := meta.Restore(from, to, lastCopy)
+	if fault.Is(err, fault.Precondition) {
+		return "", fmt.Errorf("%w; or say --last-copy if they are lost too", err)
+	}
+	return restored.Node.String(), err
 }
 
 func (c commands) NATS(ctx context.Context, dir, listen string) error {

@@ -120,7 +120,7 @@ type Bucket struct {
 	// StateSince is when State last changed, zero for a bucket that never did.
 	StateSince time.Time             `json:"stateSince,omitzero"`
 	Keys       map[string]Permission `json:"keys,omitempty"`
-	// Quotas; nil means none. Enforced later.
+	// Quotas, enforced by gateways; nil means none.
 	MaxBytes   *int64 `json:"maxBytes,omitempty"`
 	MaxObjects *int64 `json:"maxObjects,omitempty"`
 	// Website is nil unless the bucket is to be served as a static site.

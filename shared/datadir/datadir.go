@@ -71,6 +71,15 @@ func Open(path, service, content string, format int) (object.NodeID, error) {
 	return id, fault.Wrap(fault.Denied, err, "cannot write in %s", path)
 }
 
+// Restore makes a directory with the content of a node that node, durably. It must
+// have no id. Errors: AlreadyExists, Denied.
+func Restore(path, service string, format int, node object.NodeID) error {
+	if _, err := os.Lstat(filepath.Join(path, idFile)); err == nil {
+		return fault.New(fault.AlreadyExists, "%s is a node's already", path)
+	}
+	return fault.Wrap(fault.Denied, write(path, service, format, node, os.Link), "cannot write in %s", path)
+}
+
 // parse reads an id file.
 func parse(text, service string) (id object.NodeID, version int, err error) {
 	first, rest, _ := strings.Cut(text, "\n")

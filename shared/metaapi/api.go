@@ -118,7 +118,9 @@ type Rows interface {
 	// Scan lists rows in order. It contains every write completed before it
 	// began, in the range it covers.
 	Scan(ctx context.Context, r Range) (Page, error)
-	// Counters sums the counters of a bucket and table. Eventually consistent.
+	// Counters sums the counters of a bucket and table. Writes acknowledged before
+	// are counted, but for those that replicas have to catch up with; a delete
+	// may be missed for as long as one of its replicas has not heard of it.
 	Counters(ctx context.Context, t Table, b object.BucketID) (Counters, error)
 }
 

@@ -8,7 +8,8 @@ import (
 	"hangar/shared/rpc"
 )
 
-// Counters implements Rows: of each partition, what one of its members says.
+// Counters implements Rows: of each partition, the most that some members say
+// which are a majority.
 func (c *Client) Counters(ctx context.Context, t Table, b object.BucketID) (sum Counters, err error) {
 	m, err := encodeCountersRequest(t, b)
 	if err != nil {
@@ -51,18 +52,23 @@ func (c *Client) askCounters(ctx context.Context, nodes []object.NodeID, m rpc.M
 	return found, nil
 }
 
-// addUp counts each partition once, as one of its old members has it.
+// addUp counts each partition once, as that of its old members has it which has
+// the most. Members that were heard are a majority, so a write that was
+// acknowledged is known to one of them; what one has not yet heard of is a delete
+// as often as a write, and a limit must not be passed for it.
 func (p *placement) addUp(nodes []object.NodeID, found []PartitionCounters) (sum Counters) {
-	by := make([]int, len(p.slots)) // 1 + the index of the node that is heard
+	most := make([]Counters, len(p.slots))
 	for i, n := range nodes {
 		for _, pc := range found[i] {
-			if int(pc.Partition) >= len(by) || by[pc.Partition] != 0 || !p.ring.Sets(pc.Partition)[0].Has(n) {
-				continue
+			if int(pc.Partition) < len(most) && p.ring.Sets(pc.Partition)[0].Has(n) {
+				m := &most[pc.Partition]
+				m.Count, m.Bytes = max(m.Count, pc.Count), max(m.Bytes, pc.Bytes)
 			}
-			by[pc.Partition] = i + 1
-			sum.Count += pc.Count
-			sum.Bytes += pc.Bytes
 		}
+	}
+	for _, m := range most {
+		sum.Count += m.Count
+		sum.Bytes += m.Bytes
 	}
 	return sum
 }

@@ -110,7 +110,8 @@ func (s *Service) complete(ctx context.Context, in CompleteInput, held record.He
 		return Info{}, nil, err
 	}
 	row := body.Append(nil, head.Checksum)
-	if err := s.writeObject(ctx, in.Location, head, row, in.If); err != nil {
+	// The parts have been counted, and go.
+	if err := s.writeObject(ctx, in.Location, head, row, 0, in.If); err != nil {
 		return Info{}, nil, err
 	}
 	return fullInfo(in.Location, head, body), unused, nil

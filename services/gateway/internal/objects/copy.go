@@ -136,6 +136,9 @@ const shareTime = blockapi.MaxUnclaimed
 // share writes a new object of the source's content. Write order: references
 // to the blocks, manifest rows, the object's row.
 func (s *Service) share(ctx context.Context, in CopyInput, f found) (_ Info, err error) {
+	if err := s.foresee(ctx, record.ObjectKey(in.Target.Bucket, in.Target.Key), f.head.Size); err != nil {
+		return Info{}, err
+	}
 	ctx, done := context.WithTimeout(ctx, shareTime)
 	defer done()
 	c := sharing{s: s, from: in.Source, to: in.Target, version: object.NewVersionID()}
@@ -165,7 +168,7 @@ func (s *Service) share(ctx context.Context, in CopyInput, f found) (_ Info, err
 	}
 	f.head.Version, f.head.Modified = c.version, s.now()
 	row := f.body.Append(nil, f.head.Checksum)
-	if err := s.writeObject(ctx, in.Target, f.head, row, in.If); err != nil {
+	if err := s.writeObject(ctx, in.Target, f.head, row, f.head.Size, in.If); err != nil {
 		return Info{}, err
 	}
 	return fullInfo(in.Target, f.head, f.body), nil

@@ -19,6 +19,9 @@ func (s *Service) Put(ctx context.Context, in PutInput) (Info, error) {
 	if size := in.Body.Size(); size >= 0 && size <= s.cfg.InlineBytes {
 		return s.putSized(ctx, in, int(size))
 	}
+	if err := s.foresee(ctx, record.ObjectKey(in.Bucket, in.Key), in.Body.Size()); err != nil {
+		return Info{}, err
+	}
 	first, err := s.buffers.get(ctx)
 	if err != nil {
 		return Info{}, err
@@ -72,7 +75,7 @@ func (s *Service) putInline(ctx context.Context, in PutInput, row []byte, size i
 		return Info{}, err
 	}
 	row = record.FinishInline(row, head.Checksum, sum.Value)
-	if err := s.writeObject(ctx, in.Location, head, row, in.If); err != nil {
+	if err := s.writeObject(ctx, in.Location, head, row, head.Size, in.If); err != nil {
 		return Info{}, err
 	}
 	return putInfo(in, head, sum), nil
@@ -103,7 +106,7 @@ func (s *Service) putBlocks(ctx context.Context, in PutInput, first *buffer, n i
 		body.Kind, head.Manifests = record.Paged, true
 	}
 	row := body.Append(nil, head.Checksum)
-	if err := s.writeObject(ctx, in.Location, head, row, in.If); err != nil {
+	if err := s.writeObject(ctx, in.Location, head, row, head.Size, in.If); err != nil {
 		return Info{}, err
 	}
 	return putInfo(in, head, sum), nil
@@ -130,10 +133,16 @@ func putInfo(in PutInput, h record.ObjectHead, sum Checksum) Info {
 	return info
 }
 
-// writeObject makes an object visible, if cond holds.
-func (s *Service) writeObject(ctx context.Context, at Location, head record.ObjectHead, body []byte, cond WriteConditions) error {
+// writeObject makes an object visible, if cond holds and the bucket's quota has
+// room for one more object and that many more bytes, less what it replaces.
+func (s *Service) writeObject(ctx context.Context, at Location, head record.ObjectHead, body []byte, adds int64, cond WriteConditions) error {
 	value := objectValue(head, body)
 	key := record.ObjectKey(at.Bucket, at.Key)
+	done, err := s.reserve(ctx, key, adds)
+	if err != nil {
+		return err
+	}
+	defer done()
 	leave, err := s.admit(at.Bucket)
 	if err != nil {
 		return err

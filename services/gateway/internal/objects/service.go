@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"hangar/services/gateway/internal/quota"
 	"hangar/shared/blockapi"
 	"hangar/shared/fault"
 	"hangar/shared/metaapi"
@@ -55,6 +56,9 @@ type Config struct {
 	// MayWrite says whether a bucket takes writes; nil means always. It is
 	// asked right before an object or upload becomes visible.
 	MayWrite func(object.BucketID) error
+	// Limits are those of a bucket's quota; nil means that there are none. They
+	// are looked up for each write, so it must not wait for anything.
+	Limits func(object.BucketID) quota.Limits
 	// Buckets lists all buckets, for the sweep; nil turns it off.
 	Buckets func() []object.BucketID
 	// SweepEvery is the time between sweeps over all manifest rows; 24 hours.
@@ -121,6 +125,7 @@ type Service struct {
 	reads    *tokens
 	hints    chan hint
 	fence    *fence
+	ledger   *quota.Ledger
 }
 
 var _ Store = (*Service)(nil)
@@ -129,7 +134,7 @@ var _ Store = (*Service)(nil)
 // no longer needed: those wait in a bounded queue.
 func New(rows metaapi.Rows, blocks blockapi.Store, log *slog.Logger, cfg Config) *Service {
 	cfg = cfg.withDefaults()
-	return &Service{
+	s := &Service{
 		cfg:      cfg,
 		rows:     rows,
 		blocks:   blocks,
@@ -141,6 +146,8 @@ func New(rows metaapi.Rows, blocks blockapi.Store, log *slog.Logger, cfg Config)
 		reads:    newTokens(cfg.ReadMemory, cfg.BlockBytes),
 		hints:    make(chan hint, maxHints),
 	}
+	s.ledger = quota.NewLedger(s.used, cfg.Now)
+	return s
 }
 
 func (s *Service) now() time.Time { return s.cfg.Now().Truncate(time.Millisecond).UTC() }

@@ -80,6 +80,10 @@ func (s *Service) UploadPart(ctx context.Context, in PartInput) (_ PartInfo, err
 			return PartInfo{}, err
 		}
 	}
+	key := record.PartKey(in.Bucket, in.Key, in.Upload, in.Number)
+	if err := s.foresee(ctx, key, in.Body.Size()); err != nil {
+		return PartInfo{}, err
+	}
 	w := s.newStream(ctx, in.Location, in.Upload, in.Number)
 	defer func() { w.release(err == nil) }()
 	part, err := s.writePart(ctx, w, in.Body)
@@ -89,8 +93,7 @@ func (s *Service) UploadPart(ctx context.Context, in PartInput) (_ PartInfo, err
 	if upload.Checksum != record.NoChecksum && part.Checksum != upload.Checksum {
 		return PartInfo{}, invalid("the upload is with %s checksums, the part is not", algorithms[upload.Checksum])
 	}
-	key := record.PartKey(in.Bucket, in.Key, in.Upload, in.Number)
-	written, err := s.rows.Put(ctx, key, &metaapi.Value{Head: part.Append(nil)})
+	written, err := s.putPart(ctx, key, part)
 	if err != nil {
 		return PartInfo{}, err
 	}
@@ -104,6 +107,18 @@ func (s *Service) UploadPart(ctx context.Context, in PartInput) (_ PartInfo, err
 		return PartInfo{}, err
 	}
 	return partInfo(in.Number, part), nil
+}
+
+// putPart writes the row of a part. It counts like an object: what is uploaded
+// takes room.
+func (s *Service) putPart(ctx context.Context, key metaapi.RowKey, part record.PartHead) (metaapi.Written, error) {
+	size := part.Manifest.Size
+	done, err := s.reserve(ctx, key, size)
+	if err != nil {
+		return metaapi.Written{}, err
+	}
+	defer done()
+	return s.rows.Put(ctx, key, &metaapi.Value{Head: part.Append(nil), Count: 1, Bytes: size})
 }
 
 // writePart stores a part's content and manifest.

@@ -194,7 +194,7 @@ func describe(err error) *apiError {
 	// for what went wrong here.
 	var f *fault.Error
 	if errors.As(err, &f) && f.Msg != "" && e.status < http.StatusInternalServerError &&
-		(kind == fault.Invalid || kind == fault.Denied || kind == fault.NotImplemented) {
+		(kind == fault.Invalid || kind == fault.Denied || kind == fault.NotImplemented || kind == fault.QuotaExceeded) {
 		e.detail = f.Msg
 	}
 	var region *sigv4.RegionError

@@ -34,6 +34,7 @@ import (
 	"hangar/shared/lifecycle"
 	"hangar/shared/metaapi"
 	"hangar/shared/object"
+	"hangar/shared/work"
 )
 
 const (
@@ -89,9 +90,15 @@ type Worker struct {
 	Busy func() bool
 	// Interval is the time between two rounds with a node.
 	Interval time.Duration
-	Log      *slog.Logger
+	// Work shows operators what the worker does.
+	Work *work.Worker
+	Log  *slog.Logger
 
 	stats Stats
+	// anew asks for a round with every node, of all slices.
+	anew   atomic.Bool
+	waking sync.Once
+	woken  chan struct{} // room for one
 	// Owned by Run.
 	epoch  uint64
 	marked bool // a mark is kept
@@ -127,7 +134,23 @@ type peer struct {
 	rest      Rest           // what it did not get to
 }
 
-// Run works until ctx ends. Errors are logged and tried again.
+// CompareAnew has the worker compare all that this node holds with every other
+// node, as soon as it can, whoever else does.
+func (w *Worker) CompareAnew() {
+	w.anew.Store(true)
+	select {
+	case w.wake() <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+// wake is where the worker waits for CompareAnew.
+func (w *Worker) wake() chan struct{} {
+	w.waking.Do(func() { w.woken = make(chan struct{}, 1) })
+	return w.woken
+}
+
+// Run works until ctx ends. What went wrong is noted and tried again.
 func (w *Worker) Run(ctx context.Context) error {
 	w.peers = map[object.NodeID]*peer{}
 	w.resume(ctx)
@@ -137,11 +160,13 @@ func (w *Worker) Run(ctx context.Context) error {
 		if ring := w.Ring(); ring != nil && !ring.Joint() { // while it is joint everything is copied anyway
 			next = w.pass(ctx, ring)
 		}
+		w.Work.Idle()
 		timer := time.NewTimer(time.Until(next))
 		select {
 		case <-ctx.Done():
 		case <-changed:
 		case <-timer.C:
+		case <-w.wake():
 		}
 		timer.Stop()
 	}
@@ -152,6 +177,12 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) pass(ctx context.Context, ring *layout.Ring) (next time.Time) {
 	shared := sharedWith(ring, w.Self)
 	w.follow(ring.Epoch, shared)
+	if w.anew.Swap(false) {
+		for _, p := range w.peers {
+			p.due, p.met = time.Time{}, false
+		}
+	}
+	w.Work.Busy()
 	next = time.Now().Add(w.Interval)
 	well, differing := true, 0
 	for _, n := range inOrder(shared) {
@@ -215,10 +246,11 @@ func (w *Worker) meet(ctx context.Context, ring *layout.Ring, n object.NodeID, p
 		p.due = time.Now().Add(min(w.Interval, awayRetry))
 		if ctx.Err() == nil {
 			w.stats.Failures.Add(1)
-			w.Log.InfoContext(ctx, "rows were not compared with another node", "node", n.String(), "error", err)
+			w.Work.Result(fault.Wrap(fault.KindOf(err), err, "rows were not compared with node %v", n))
 		}
 		return
 	}
+	w.Work.Result(nil)
 	w.stats.Rounds.Add(1)
 	p.met, p.due, p.rest = true, time.Now().Add(w.Interval), r.Rest()
 	p.before, p.differing = r.Differing()
@@ -280,7 +312,7 @@ func (w *Worker) play(ctx context.Context, epoch uint64, n object.NodeID, r *Rou
 			err = w.keep(ctx, n, r)
 		}
 		if err == nil && (did == Look || did == List) {
-			err = lifecycle.Sleep(ctx, time.Since(began))
+			err = w.Work.Rest(ctx, time.Since(began))
 		}
 		if err != nil {
 			return err

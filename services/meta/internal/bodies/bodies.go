@@ -224,3 +224,25 @@ func (l *Log) Usage() (u Usage, err error) {
 	}
 	return u, err
 }
+
+// Hold keeps compaction from changing anything until release is called: no body
+// that a row points to goes away meanwhile.
+func (l *Log) Hold() (release func()) {
+	l.compacting.Lock()
+	return l.compacting.Unlock
+}
+
+// Export puts the log as it is into another directory, durably but for the
+// directory itself; see segment.Log.Export. The caller holds it. The last file is
+// copied, never linked: it may be appended to once more when the log is opened.
+// Errors: StorageFull.
+func (l *Log) Export(dir string) error {
+	segments := l.log.Segments()
+	for i, s := range segments {
+		s.Busy = s.Busy || i == len(segments)-1
+		if err := l.log.Export(s, dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}

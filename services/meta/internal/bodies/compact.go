@@ -15,30 +15,11 @@ import (
 )
 
 const (
-	// compactEvery is the time between two looks for segments to compact.
-	compactEvery = time.Minute
 	// moveRows and moveBytes are the most that is moved in one commit. Requests
 	// wait for it.
 	moveRows  = 64
 	moveBytes = 4 << 20
 )
-
-// Run compacts now and then until ctx ends. Errors are logged: the next round
-// tries again.
-func (l *Log) Run(ctx context.Context) error {
-	tick := time.NewTicker(compactEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		if err := l.Compact(ctx); err != nil && ctx.Err() == nil {
-			l.opts.Log.LogAttrs(ctx, slog.LevelWarn, "bodies are not compacted", slog.Any("error", err))
-		}
-	}
-}
 
 // Compact rewrites every segment whose dead share has passed the threshold:
 // what lives is copied to the end of the log and made durable, its row is

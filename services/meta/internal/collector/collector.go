@@ -12,7 +12,6 @@ package collector
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +21,7 @@ import (
 	"hangar/shared/layout"
 	"hangar/shared/metaapi"
 	"hangar/shared/object"
+	"hangar/shared/work"
 )
 
 const (
@@ -47,7 +47,8 @@ type Collector struct {
 	Grace time.Duration
 	// Now is the wall clock.
 	Now func() time.Time
-	Log *slog.Logger
+	// Work shows operators what the worker does.
+	Work *work.Worker
 
 	forgotten atomic.Int64
 }
@@ -60,7 +61,7 @@ func (c *Collector) interval() time.Duration {
 	return min(max(c.Grace/10, 100*time.Millisecond), time.Minute)
 }
 
-// Run works until ctx ends. Errors are logged and tried again.
+// Run works until ctx ends. What went wrong is noted and tried again.
 func (c *Collector) Run(ctx context.Context) error {
 	tick := time.NewTicker(c.interval())
 	defer tick.Stop()
@@ -76,15 +77,16 @@ func (c *Collector) Run(ctx context.Context) error {
 		if time.Since(began) > restart {
 			at, began = nil, time.Now()
 		}
+		c.Work.Busy()
 		next, err := c.sweep(ctx, at)
-		if at = next; err != nil && ctx.Err() == nil {
-			c.Log.WarnContext(ctx, "old delete markers stay", "error", err)
+		if at = next; ctx.Err() == nil {
+			c.Work.Result(err)
 		}
+		c.Work.Idle()
 	}
 }
 
-// sweep forgets what is old enough, from at on. It works at most half of the
-// time. Rows of partitions with a member that does not answer are passed over;
+// sweep forgets what is old enough, from at on. Rows of partitions with a member that does not answer are passed over;
 // the error is the last such member's.
 func (c *Collector) sweep(ctx context.Context, at table.Cursor) (table.Cursor, error) {
 	before := c.Now().Add(-c.Grace)
@@ -117,9 +119,8 @@ func (c *Collector) sweep(ctx context.Context, at table.Cursor) (table.Cursor, e
 		if at = next; end || ctx.Err() != nil {
 			return at, last
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Since(began)):
+		if err := c.Work.Rest(ctx, time.Since(began)); err != nil {
+			return at, last
 		}
 	}
 }

@@ -238,9 +238,10 @@ func (s *Store) Writable() error {
 // DiskBytes implements kv.Store. The log is not in it.
 func (s *Store) DiskBytes() int64 { return s.base.DiskBytes() }
 
-// Run makes checkpoints until ctx ends. Errors are logged: the next one tries
-// again, and commits wait for it when there are too many since the last.
-func (s *Store) Run(ctx context.Context) error {
+// Run makes checkpoints until ctx ends, and tells result how each ended. After an
+// error the next one tries again, and commits wait for it when there are too many
+// since the last.
+func (s *Store) Run(ctx context.Context, result func(error)) error {
 	tick := time.NewTicker(checkpointEvery)
 	defer tick.Stop()
 	for {
@@ -253,9 +254,7 @@ func (s *Store) Run(ctx context.Context) error {
 		if s.unsaved.Load() == 0 {
 			continue
 		}
-		if err := s.Checkpoint(); err != nil {
-			s.opts.Log.LogAttrs(ctx, slog.LevelError, "the journal has no new checkpoint", slog.Any("error", err))
-		}
+		result(s.Checkpoint())
 	}
 }
 

@@ -82,11 +82,17 @@ func ParseLowKey(key []byte) (uint16, error) {
 // DigestKey is where the digest of a slice is kept.
 func DigestKey(slice uint16) []byte { return binary.BigEndian.AppendUint16([]byte{tagDigest}, slice) }
 
+// DigestPrefix begins every DigestKey.
+func DigestPrefix() []byte { return []byte{tagDigest} }
+
 // CounterKey is where the counters of a table and bucket in one partition are kept.
 func CounterKey(t metaapi.Table, b object.BucketID, partition uint16) []byte {
 	key := append([]byte{tagCounter, byte(t)}, b[:]...)
 	return binary.BigEndian.AppendUint16(key, partition)
 }
+
+// CounterPrefix begins every CounterKey.
+func CounterPrefix() []byte { return []byte{tagCounter} }
 
 // RowKey is where a row's record is kept. Keys of rows order like (table,
 // bucket, key, sub).
@@ -100,6 +106,9 @@ func RowKey(k metaapi.RowKey) []byte {
 
 // RowPrefix begins every RowKey.
 func RowPrefix() []byte { return []byte{tagRow} }
+
+// TablePrefix begins every RowKey of a table.
+func TablePrefix(t metaapi.Table) []byte { return []byte{tagRow, byte(t)} }
 
 // UsageKey is where it is kept what lives in a segment of the log of bodies.
 func UsageKey(id segment.ID) []byte {

@@ -285,6 +285,9 @@ func TestCorruptBody(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	if found, err := n.Examine(t.Context(), nil); err != nil || !found.End || len(found.Damaged) != 1 || found.Damaged[0] != objectKey("row 3") {
+		t.Errorf("examined: %+v, %v", found, err)
+	}
 	if got := n.bodies.Counters().CorruptReads.Load(); got < 2 {
 		t.Errorf("%d corrupt reads were counted", got)
 	}

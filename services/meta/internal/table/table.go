@@ -48,6 +48,8 @@ type Table struct {
 	// can wait for them.
 	using  sync.RWMutex
 	closed bool // guarded by using
+
+	recounting sync.Mutex // serializes recounts
 }
 
 var _ metaapi.Replica = (*Table)(nil)

@@ -347,26 +347,6 @@ func (s clusterFigures) print(p *terminal.Page) {
 }
 
 // metaCommand holds what concerns the metadata of nodes.
-func metaCommand(c *client) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "meta", GroupID: "care", Short: "Keep copies of nodes' metadata",
-		Example: "  hangar meta snapshot --all",
-	}
-	snapshot := &cobra.Command{
-		Use: "snapshot", Short: "Have nodes keep a copy of their metadata beside it", Args: cobra.NoArgs,
-		Example: "  hangar meta snapshot --all\n  hangar meta snapshot --node 8f3a",
-	}
-	nodes := c.onNodes(snapshot)
-	snapshot.RunE = func(cmd *cobra.Command, _ []string) error {
-		a, err := c.onAll(cmd, nodes, "CreateMetadataSnapshot", nil)
-		if err != nil {
-			return err
-		}
-		return showNodes(c, cmd, a, done[any]("snapshot made"))
-	}
-	cmd.AddCommand(snapshot)
-	return cmd
-}
 
 // done prints which nodes did something.
 func done[T any](what string) func(*terminal.Page, perNode[T]) {

@@ -22,6 +22,9 @@ type Servers interface {
 	// ControlExport and ControlRestore back up and rebuild the control state.
 	ControlExport(ctx context.Context, at ControlAt, file string) error
 	ControlRestore(ctx context.Context, at ControlAt, file string, force bool) error
+	// MetaRestore makes the directory of a metadata node from a snapshot, and
+	// returns the node's id. lastCopy: no other node holds newer rows.
+	MetaRestore(from, to string, lastCopy bool) (node string, err error)
 	// ServerHelp describes the variables that Server reads.
 	ServerHelp() string
 }
@@ -83,7 +86,7 @@ answers, for programs. Colour is used on terminals, unless NO_COLOR is set.
 	root.AddCommand(serverCommand(c, s), devCommand(c, s), natsCommand(c, s), initCommand(c))
 	root.AddCommand(bucketCommand(c), keyCommand(c), tokenCommand(c))
 	root.AddCommand(statusCommand(c), healthCommand(c), nodeCommand(c), layoutCommand(c), statsCommand(c), controlCommand(c, s))
-	root.AddCommand(workerCommand(c), blockCommand(c), repairCommand(c), metaCommand(c), jsonCommand(c))
+	root.AddCommand(workerCommand(c), blockCommand(c), repairCommand(c), metaCommand(c, s), jsonCommand(c))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return wrong(fmt.Errorf("%w: see %s --help", err, cmd.CommandPath()))
 	})
