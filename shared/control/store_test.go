@@ -354,7 +354,7 @@ func TestStoreErrorsHaveKinds(t *testing.T) {
 		"remove unknown alias":  {fault.NotFound, func() error { _, err := s.RemoveAlias(ctx(t), bucket.ID, "name"); return err }},
 		"local of unknown key":  {fault.NotFound, func() error { _, err := s.AddLocalAlias(ctx(t), bucket.ID, nobody, "name"); return err }},
 		"short secret":          {fault.Invalid, func() error { _, _, err := s.CreateKey(ctx(t), Key{Secret: "x"}); return err }},
-		"wildcard token":        {fault.Invalid, func() error { _, err := s.DeleteToken(ctx(t), "*"); return err }},
+		"wildcard token":        {fault.NotFound, func() error { _, err := s.DeleteToken(ctx(t), "*"); return err }},
 		"update a missing key":  {fault.NotFound, func() error { _, _, err := s.UpdateKey(ctx(t), nobody, func(*Key) error { return nil }); return err }},
 		"stale compare-and-set": {fault.Conflict, func() error { _, err := s.put(ctx(t), keyLayout, Layout{}, 1<<40); return err }},
 	} {

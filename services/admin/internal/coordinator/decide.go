@@ -207,17 +207,19 @@ func (c *change) count() {
 
 // inPlace reports whether everything of p is where the ring leads. Rows are as
 // soon as any worker says so: it wrote them to quorums. Blocks are once each
-// node that gains them says so for itself.
+// next member says so for itself, those that held them before included: one that
+// an earlier change skipped may lack what it never brought.
 func (c *change) inPlace(p layout.Partition) bool {
 	if c.service == control.ServiceMeta {
 		return len(c.seen.done[p]) > 0
 	}
-	for _, n := range c.ring.Gains(p) {
-		if !c.skip[n] && !c.seen.done[p][n] {
-			return false
-		}
-	}
-	return true
+	return len(c.unfilled(p)) == 0
+}
+
+// unfilled are the next members of a partition of blocks that have not said that
+// they lack nothing, but for those declared dead.
+func (c *change) unfilled(p layout.Partition) []object.NodeID {
+	return slices.DeleteFunc(slices.Clone(c.ring.Sets(p)[1]), func(n object.NodeID) bool { return c.skip[n] || c.seen.done[p][n] })
 }
 
 // order says who is to see to what is not in place.
@@ -250,13 +252,13 @@ func prefixed(prefix, s string) string {
 	return prefix + strings.ToValidUTF8(s[:min(len(s), longestReason)], "")
 }
 
-// workers are the nodes to order p from: for blocks all that gain it, for rows
-// one of the next members.
+// workers are the nodes to order p from: for blocks all that are to hold it, for
+// rows one of the next members.
 func (c *change) workers(p layout.Partition) []object.NodeID {
-	gains := c.ring.Gains(p)
 	if c.service == control.ServiceBlocks {
-		return slices.DeleteFunc(gains, func(n object.NodeID) bool { return c.skip[n] || c.seen.done[p][n] })
+		return c.unfilled(p)
 	}
+	gains := c.ring.Gains(p)
 	members := c.ring.Sets(p)[1]
 	best := func(a, b object.NodeID) int {
 		return cmp.Or(
@@ -290,20 +292,25 @@ func weight(p layout.Partition, n object.NodeID) uint64 {
 }
 
 // Risk returns an error when skipping nodes would leave a partition of the
-// blocks' ring without a majority of its next members. As long as there is one
-// nothing is lost: either one of them gains the partition, and takes every
-// block, or all of them held it before, and meet every majority of then.
+// blocks' ring without a majority of its next members, or with so few of its old
+// ones that they need not meet every majority of then. As long as there are both
+// nothing is lost: all that are kept have said that they lack nothing (see
+// inPlace). Either one of them gained the partition, and took every block, or all
+// of them held it before, and meet every majority of then.
 func Risk(ring *layout.Ring, skip []object.NodeID) error {
 	unsafe := 0
-	for i := range ring.Next {
-		next := ring.Sets(layout.Partition(i))[1]
-		kept := 0
-		for _, n := range next {
-			if !slices.Contains(skip, n) {
-				kept++
+	skipped := func(set layout.ReplicaSet) (n int) {
+		for _, node := range set {
+			if slices.Contains(skip, node) {
+				n++
 			}
 		}
-		if kept < next.Majority() {
+		return n
+	}
+	for i := range ring.Next {
+		sets := ring.Sets(layout.Partition(i))
+		old, next := sets[0], sets[len(sets)-1]
+		if len(next)-skipped(next) < next.Majority() || skipped(old) >= old.Majority() {
 			unsafe++
 		}
 	}

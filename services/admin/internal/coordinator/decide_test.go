@@ -122,9 +122,10 @@ func TestWhoBringsWhat(t *testing.T) {
 
 	s = NewSeen(2)
 	adopts(s, nil, 1, 2, 3, 4, 5)
-	if p = Decide(control.ServiceBlocks, oneRing(), 0, nil, s); len(p.Orders[id(4)]) != 1 || len(p.Orders[id(5)]) != 1 || len(p.Orders) != 2 {
+	if p = Decide(control.ServiceBlocks, oneRing(), 0, nil, s); len(p.Orders[id(4)]) != 1 || len(p.Orders[id(5)]) != 1 || len(p.Orders[id(1)]) != 1 || len(p.Orders) != 3 {
 		t.Errorf("blocks: %v", p.Orders)
 	}
+	s.Moved(id(1), part, nodeapi.Progress{Epoch: 2, Done: []layout.Partition{0}}) // it may have been skipped when it joined
 	s.Moved(id(4), part, nodeapi.Progress{Epoch: 2, Done: []layout.Partition{0}})
 	s.Moved(id(5), part, nodeapi.Progress{Epoch: 1, Done: []layout.Partition{0}})
 	s.Moved(id(5), nil, nodeapi.Progress{Epoch: 2, Done: []layout.Partition{0}})
@@ -169,7 +170,8 @@ func TestRisk(t *testing.T) {
 		skip []byte
 		safe bool
 	}{
-		{nil, true}, {[]byte{2, 3}, true}, {[]byte{4}, true}, {[]byte{5}, true},
+		{nil, true}, {[]byte{2}, true}, {[]byte{4}, true}, {[]byte{5}, true}, {[]byte{2, 4}, true},
+		{[]byte{2, 3}, false}, // they may hold what node 1 never got
 		{[]byte{4, 5}, false}, // one copy is left, if any
 		{[]byte{1, 4}, false}, // no majority
 	} {

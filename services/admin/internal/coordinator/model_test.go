@@ -45,8 +45,17 @@ type modelNode struct {
 	dead  bool
 	items []map[int]bool
 	lows  []register.Tag
-	// got holds the partitions gained in epoch.
+	// got holds the partitions of rows gained in epoch.
 	got map[layout.Partition]bool
+	// held are the partitions of blocks that it is or was a member of.
+	held map[layout.Partition]modelHeld
+}
+
+// modelHeld says since when a block node is a member, and whether it lacks
+// nothing that a majority had acknowledged before.
+type modelHeld struct {
+	since    uint64
+	complete bool
 }
 
 type modelDriver struct {
@@ -61,7 +70,7 @@ func newModel(seed uint64) *model {
 	}
 	for s, service := range control.StorageServices {
 		for i := range modelNodes {
-			n := &modelNode{lows: make([]register.Tag, 1<<modelBits), got: map[layout.Partition]bool{}}
+			n := &modelNode{lows: make([]register.Tag, 1<<modelBits), got: map[layout.Partition]bool{}, held: map[layout.Partition]modelHeld{}}
 			n.id[0], n.id[1] = byte(s+1), byte(i+1)
 			for range 1 << modelBits {
 				n.items = append(n.items, map[int]bool{})
@@ -234,10 +243,10 @@ func (m *model) transferAsked(service string, id object.NodeID, t nodeapi.Transf
 	}
 	p.Epoch = t.Epoch
 	for _, part := range t.Partitions {
-		if m.rng.IntN(2) == 0 {
-			n.got[part] = n.got[part] || m.bring(service, n, ring, part)
+		if m.rng.IntN(2) == 0 && !m.complete(service, n, ring, part) {
+			m.bring(service, n, ring, part)
 		}
-		if n.got[part] {
+		if m.complete(service, n, ring, part) {
 			p.Done = append(p.Done, part)
 		} else {
 			p.Error = "not yet"
@@ -246,29 +255,69 @@ func (m *model) transferAsked(service string, id object.NodeID, t nodeapi.Transf
 	return p, m.answer()
 }
 
-// bring copies a partition as the two services do, except that it reads from
-// any majority of the old set: the fence of the driver has to be enough.
-func (m *model) bring(service string, n *modelNode, ring *layout.Ring, p layout.Partition) bool {
+// complete reports whether n has brought a partition that it gained.
+func (m *model) complete(service string, n *modelNode, ring *layout.Ring, p layout.Partition) bool {
+	if service == control.ServiceMeta {
+		return n.got[p]
+	}
+	return m.follow(n, ring, p).complete
+}
+
+// follow is what a block node remembers of a partition: who is there since the
+// first ring has missed nothing.
+func (m *model) follow(n *modelNode, ring *layout.Ring, p layout.Partition) modelHeld {
+	since, member := ring.JoinedAt(p, n.id)
+	was, known := n.held[p]
+	if member && (!known || was.since != since) {
+		n.held[p] = modelHeld{since, !known && since <= 1}
+	}
+	return n.held[p]
+}
+
+// bring copies a partition as the two services do. Rows are read from any
+// majority of the old set, whatever its members have adopted: the fence of the
+// driver has to be enough.
+func (m *model) bring(service string, n *modelNode, ring *layout.Ring, p layout.Partition) {
+	if service == control.ServiceBlocks {
+		m.fill(n, ring, p)
+		return
+	}
 	sets, all := ring.Sets(p), map[int]bool{}
 	anyone := func(*modelNode) bool { return true }
 	adopted := func(n *modelNode) bool { return n.epoch == ring.Epoch }
-	if !m.quorum(service, sets[:1], anyone, func(n *modelNode) {
-		for item := range n.items[p] {
-			all[item] = true
+	if m.quorum(service, sets[:1], anyone, func(n *modelNode) { maps.Copy(all, n.items[p]) }) {
+		n.got[p] = m.quorum(service, sets, func(n *modelNode) bool { return adopted(n) && m.marked(n, p, ring) },
+			func(n *modelNode) { maps.Copy(n.items[p], all) })
+	}
+}
+
+// fill makes n complete once all other members in force that are not declared
+// dead listed what they have, or a majority of complete ones did: n must not be
+// one of that majority itself.
+func (m *model) fill(n *modelNode, ring *layout.Ring, p layout.Partition) {
+	set, listed, complete := ring.Sets(p)[0], 0, 0
+	var sources []object.NodeID
+	for _, id := range set {
+		if id != n.id && (m.layout.Change == nil || !slices.Contains(m.layout.Change.Skip, id)) {
+			sources = append(sources, id)
 		}
-	}) {
-		return false
 	}
-	put := func(n *modelNode) {
-		for item := range all {
-			n.items[p][item] = true
+	for _, i := range m.rng.Perm(len(sources)) {
+		from := m.node(control.ServiceBlocks, sources[i])
+		if from.down || from.dead || m.rng.IntN(10) == 0 {
+			continue
+		}
+		maps.Copy(n.items[p], from.items[p])
+		if listed++; m.follow(from, ring, p).complete {
+			complete++
+		}
+		if !set.Has(n.id) && complete >= set.Majority() {
+			break
 		}
 	}
-	if service == control.ServiceMeta {
-		return m.quorum(service, sets, func(n *modelNode) bool { return adopted(n) && m.marked(n, p, ring) }, put)
+	if held := m.follow(n, ring, p); listed == len(sources) || !set.Has(n.id) && complete >= set.Majority() {
+		n.held[p] = modelHeld{held.since, true}
 	}
-	put(n)
-	return true
 }
 
 // drive lets a driver take a step: everything it may do, in random order.
@@ -318,7 +367,7 @@ func (m *model) drive(d *modelDriver) {
 func (m *model) upset() {
 	service := control.StorageServices[m.rng.IntN(2)]
 	n := m.nodes[service][m.rng.IntN(modelNodes)]
-	switch m.rng.IntN(12) {
+	switch m.rng.IntN(14) {
 	case 0, 1:
 		n.down = true
 	case 2, 3, 4:
@@ -331,18 +380,48 @@ func (m *model) upset() {
 			m.log = append(m.log, "abort")
 		}
 	case 7:
-		m.skip(n)
+		if n.down && (service == control.ServiceMeta || !m.another(n)) {
+			m.skip(n)
+		}
 	case 8:
 		if m.layout.Blocks.Joint() { // a block node dies for good, one per service at most
-			others := slices.ContainsFunc(m.nodes[control.ServiceBlocks], func(n *modelNode) bool { return n.dead })
-			if b := m.nodes[control.ServiceBlocks][m.rng.IntN(modelNodes)]; !others && m.rng.IntN(10) == 0 {
+			if b := m.nodes[control.ServiceBlocks][m.rng.IntN(modelNodes)]; !m.another(b) && m.rng.IntN(10) == 0 {
 				b.dead = true
 				m.log = append(m.log, "death of "+b.id.String())
 			}
 		}
+	case 9, 10: // who has not got everything yet needs no order
+		ring := &m.layout.Blocks
+		b, p := m.nodes[control.ServiceBlocks][m.rng.IntN(modelNodes)], layout.Partition(m.rng.IntN(1<<modelBits))
+		if _, member := ring.JoinedAt(p, b.id); member && !b.down && !b.dead && !m.follow(b, ring, p).complete {
+			m.fill(b, ring, p)
+		}
 	default:
 		m.apply()
 	}
+}
+
+// another reports whether a block node besides n is dead, or was declared dead
+// and lacks something: three copies outlive the loss of one, not of two.
+func (m *model) another(n *modelNode) bool {
+	return slices.ContainsFunc(m.nodes[control.ServiceBlocks], func(other *modelNode) bool {
+		return other != n && (other.dead || m.short(other))
+	})
+}
+
+// short reports whether n was declared dead and lacks something since.
+func (m *model) short(n *modelNode) bool {
+	if m.layout.Change != nil && slices.Contains(m.layout.Change.Skip, n.id) {
+		return true
+	}
+	for p := range layout.Partition(1 << modelBits) {
+		// Who gains something at present lacks it without anybody's fault.
+		joined, member := m.layout.Blocks.JoinedAt(p, n.id)
+		if member && (joined < m.layout.Blocks.Epoch || !m.layout.Blocks.Joint()) && !m.follow(n, &m.layout.Blocks, p).complete {
+			return true
+		}
+	}
+	return false
 }
 
 // skip declares n dead, unless that may lose blocks; false says so.

@@ -48,16 +48,25 @@ func others(ring *layout.Ring, p layout.Partition, self object.NodeID) (nodes []
 // must have listed it completely for that to be all: a quorum of the set in
 // force, which meets every quorum that acknowledged something. A node that is in
 // the set itself cannot count on that, and nobody may be left out: 0 then. Nodes
-// in skip were declared dead.
+// in skip were declared dead, and are left out as long as the others meet every
+// quorum without them.
 func sources(ring *layout.Ring, p layout.Partition, self object.NodeID, skip []object.NodeID) (nodes []object.NodeID, quorum int) {
 	sets := ring.Sets(p)
 	if len(sets) == 0 {
 		return nil, 0
 	}
+	var dead []object.NodeID
 	for _, n := range sets[0] {
-		if n != self && !slices.Contains(skip, n) {
+		switch {
+		case n == self:
+		case slices.Contains(skip, n):
+			dead = append(dead, n)
+		default:
 			nodes = append(nodes, n)
 		}
+	}
+	if len(dead) >= sets[0].Majority() {
+		nodes = append(nodes, dead...)
 	}
 	if sets[0].Has(self) {
 		return nodes, 0

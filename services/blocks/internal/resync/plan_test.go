@@ -59,12 +59,12 @@ func TestSourcesAndWhenAPartitionIsFilled(t *testing.T) {
 			before: []byte{2, 3, 4}, after: []byte{1, 3, 4}, skip: []byte{2}, nodes: []byte{3, 4},
 			full: [][2]int{{2, 2}, {2, 0}}, not: [][2]int{{1, 1}},
 		},
-		"two declared dead: all others": {
-			before: []byte{2, 3, 4}, after: []byte{1, 3, 4}, skip: []byte{2, 3}, nodes: []byte{4},
-			full: [][2]int{{1, 0}}, not: [][2]int{{0, 0}},
+		"two of three declared dead: the third may have missed what they hold": {
+			before: []byte{2, 3, 4}, after: []byte{1, 3, 4}, skip: []byte{2, 3}, nodes: []byte{4, 2, 3},
+			full: [][2]int{{3, 0}, {2, 2}}, not: [][2]int{{1, 1}, {2, 1}},
 		},
-		"all declared dead: nothing to bring": {
-			before: []byte{2}, after: []byte{1}, skip: []byte{2}, full: [][2]int{{0, 0}},
+		"all declared dead": {
+			before: []byte{2}, after: []byte{1}, skip: []byte{2}, nodes: []byte{2}, not: [][2]int{{0, 0}},
 		},
 		"a member that missed its own filling asks all": {
 			before: []byte{1, 2, 3}, nodes: []byte{2, 3},
