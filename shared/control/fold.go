@@ -21,6 +21,7 @@ type entry struct {
 type state struct {
 	log      *slog.Logger
 	revision Revision
+	access   Revision // see View.Access
 	raw      map[string]entry
 
 	cluster Cluster
@@ -73,6 +74,9 @@ func (s *state) apply(key string, value []byte, marker bool, rev Revision) {
 	}
 	s.raw[key] = entry{value: value, rev: rev, marker: marker}
 	s.revision = max(s.revision, rev)
+	if decidesAccess(key) {
+		s.access = max(s.access, rev)
+	}
 	if err := s.fold(key, value, marker); err != nil {
 		// The record counts as absent: nobody gets in and nothing is placed by
 		// a record that this process cannot read in full.
@@ -145,7 +149,7 @@ func decodeUnless[T any](marker bool, value []byte) (*T, error) {
 // snapshot makes a View, sharing with old whatever did not change since.
 func (s *state) snapshot(old *View) *View {
 	v := &View{
-		Revision: s.revision, Cluster: s.cluster, Layout: s.layout, Staged: s.staged,
+		Revision: s.revision, Access: s.access, Cluster: s.cluster, Layout: s.layout, Staged: s.staged,
 		History: s.history, Lease: s.lease,
 		keys: old.keys, tokens: old.tokens, aliases: old.aliases,
 		buckets: old.buckets, deleted: old.deleted,

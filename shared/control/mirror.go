@@ -170,7 +170,7 @@ func (m *Mirror) follow(ctx context.Context) error {
 		case err := <-failed:
 			return err
 		case msg := <-msgs:
-			caughtUp, err := m.applyBatch(fresh, msg, msgs)
+			caughtUp, err := m.applyBatch(fresh, msg, msgs, info.State.LastSeq)
 			if err != nil {
 				return err
 			}
@@ -190,10 +190,17 @@ func (m *Mirror) isCurrent(s *state) bool {
 }
 
 // applyBatch applies first and whatever else has arrived, so that a burst
-// costs one view. It reports whether nothing more was pending.
-func (m *Mirror) applyBatch(s *state, first jetstream.Msg, more <-chan jetstream.Msg) (caughtUp bool, err error) {
+// costs one view. It reports whether nothing more was pending: then everything
+// up to end, where the stream ended when it was begun to be read, is applied,
+// also what is not there any more.
+func (m *Mirror) applyBatch(s *state, first jetstream.Msg, more <-chan jetstream.Msg, end Revision) (caughtUp bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	defer func() {
+		if caughtUp {
+			s.revision = max(s.revision, end)
+		}
+	}()
 	msg := first
 	for n := 1; ; n++ {
 		meta, err := msg.Metadata()

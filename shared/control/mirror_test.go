@@ -212,6 +212,99 @@ func TestStateIsIdempotentAndIgnoresTheOld(t *testing.T) {
 	}
 }
 
+// TestAccessRevision: changes of keys, buckets and aliases raise it, deletions
+// too; nothing else does. A mirror that reads the stream anew, or an export
+// restored elsewhere, comes to the right one.
+func TestAccessRevision(t *testing.T) {
+	b := startBroker(t)
+	s, m := b.store(), b.mirror(MirrorOptions{})
+	view := func(rev Revision, err error) *View {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.WaitRevision(ctx(t), rev); err != nil {
+			t.Fatal(err)
+		}
+		return m.View()
+	}
+	raised := func(what string, rev Revision, err error) {
+		t.Helper()
+		if v := view(rev, err); v.Access != rev {
+			t.Errorf("%s at %d leaves the access revision at %d", what, rev, v.Access)
+		}
+	}
+	left := func(what string, rev Revision, err error) {
+		t.Helper()
+		if v := view(rev, err); v.Access >= rev || v.Revision < rev {
+			t.Errorf("%s at %d raises the access revision to %d", what, rev, v.Access)
+		}
+	}
+	_, rev, err := s.CreateCluster(ctx(t), Cluster{ID: "c", Region: "r", ReplicationFactor: 1, PartitionBits: 1})
+	left("a new cluster", rev, err)
+	k, rev, err := s.CreateKey(ctx(t), Key{Name: "one"})
+	raised("a new key", rev, err)
+	bucket, rev, err := s.CreateBucket(ctx(t), NewBucket{Name: "photos"})
+	raised("a new bucket", rev, err)
+	rev, err = s.Allow(ctx(t), bucket.ID, k.ID, AllPermissions)
+	raised("a permission", rev, err)
+	rev, err = s.AddAlias(ctx(t), bucket.ID, "pictures")
+	raised("an alias", rev, err)
+	rev, err = s.RemoveAlias(ctx(t), bucket.ID, "pictures")
+	raised("a removed alias", rev, err)
+	rev, err = s.Deny(ctx(t), bucket.ID, k.ID, AllPermissions)
+	raised("a permission taken away", rev, err)
+	held, err := s.TryLease(ctx(t), &Candidate{Holder: "h"})
+	if !held {
+		t.Fatal("no lease")
+	}
+	left("a lease", b.sync(s, m).Revision, err)
+	rev, err = s.DeleteKey(ctx(t), m.View(), k.ID)
+	raised("a deleted key", rev, err)
+	last := rev
+	if _, err := s.TryLease(ctx(t), &Candidate{Holder: "h"}); err != nil {
+		t.Fatal(err)
+	}
+	if v := b.sync(s, b.mirror(MirrorOptions{})); v.Access != last || v.Revision <= last {
+		t.Errorf("a new mirror at %d has the access revision %d, want %d", v.Revision, v.Access, last)
+	}
+
+	file := filepath.Join(t.TempDir(), "control.export")
+	if err := m.Export(file); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Restore(ctx(t), bytes.NewReader(must[[]byte](t)(os.ReadFile(file))), true); err != nil {
+		t.Fatal(err)
+	}
+	if v := b.sync(s, b.mirror(MirrorOptions{})); v.Access <= last || v.Access > v.Revision {
+		t.Errorf("after a restore at %d the access revision is %d, it was %d", v.Revision, v.Access, last)
+	}
+}
+
+// TestMirrorCountsWhatIsGone: an operator's tool may remove the marker of the
+// last change; the revision is reached all the same.
+func TestMirrorCountsWhatIsGone(t *testing.T) {
+	b := startBroker(t)
+	s, m := b.store(), b.mirror(MirrorOptions{})
+	k, _, err := s.CreateKey(ctx(t), Key{Name: "one"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.CreateKey(ctx(t), Key{Name: "two"}); err != nil {
+		t.Fatal(err)
+	}
+	rev, err := s.DeleteKey(ctx(t), b.sync(s, m), k.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.stream.Purge(ctx(t), jetstream.WithPurgeSubject(subjectPrefix+keyOfKey(k.ID))); err != nil {
+		t.Fatal(err)
+	}
+	if v := b.sync(s, b.mirror(MirrorOptions{})); v.Revision < rev {
+		t.Errorf("a new mirror is at %d, want %d", v.Revision, rev)
+	}
+}
+
 func TestNamesOfAKey(t *testing.T) {
 	s := newState(quiet)
 	rev := Revision(0)

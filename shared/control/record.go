@@ -46,6 +46,13 @@ func keyOfAlias(name string) string             { return prefixName + name }
 func keyOfToken(id string) string               { return prefixTok + id }
 func kindAndName(key string) (kind, nam string) { k, n, _ := strings.Cut(key, "."); return k, n }
 
+// decidesAccess reports whether a record is of those by which requests are let
+// in. The stream keeps the last message of each key, delete markers included,
+// hence always the newest of these changes.
+func decidesAccess(key string) bool {
+	return strings.HasPrefix(key, prefixKey) || strings.HasPrefix(key, prefixBkt) || strings.HasPrefix(key, prefixName)
+}
+
 func encodeRecord(v any) ([]byte, error) {
 	data, err := json.Marshal(v)
 	if err != nil {

@@ -13,6 +13,9 @@ import (
 // records it returns are shared: callers must not change them.
 type View struct {
 	Revision Revision
+	// Access is the revision of the last change of what decides who may do what:
+	// keys, buckets, aliases. A deletion is one. Never above Revision.
+	Access Revision
 	// Cluster is zero before the cluster was created.
 	Cluster Cluster
 	// Layout, Staged, History and Lease are nil when there is none.
@@ -54,6 +57,9 @@ func emptyView() *View {
 	v.index = sync.OnceValue(v.buildIndex)
 	return v
 }
+
+// AsOf returns Revision and Access.
+func (v *View) AsOf() (revision, access Revision) { return v.Revision, v.Access }
 
 // Key returns an access key, nil when there is none.
 func (v *View) Key(id string) *Key { return v.keys[id] }
