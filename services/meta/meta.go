@@ -16,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"hangar/services/meta/internal/admission"
 	"hangar/services/meta/internal/bodies"
 	"hangar/services/meta/internal/journal"
 	"hangar/services/meta/internal/membership"
@@ -81,6 +82,7 @@ type Service struct {
 	log      *slog.Logger
 	ready    chan struct{}
 	followed atomic.Uint64 // the epoch whose partitions are served
+	gate     atomic.Pointer[admission.Gate]
 	disk     *diskprobe.Probe
 	syncs    prometheus.Histogram
 	failing  atomic.Pointer[func() error] // set once the store is open
@@ -213,7 +215,9 @@ func (s *Service) load(g *lifecycle.Group) (n node, err error) {
 
 // serve answers requests until the group stops.
 func (s *Service) serve(g *lifecycle.Group, members *membership.Members, copier *transfer.Worker) (*metaapi.Server, error) {
-	server, err := metaapi.Serve(s.deps.Server, s.node, members)
+	gate := admission.New(members, s.deps.Control.View)
+	s.gate.Store(gate)
+	server, err := metaapi.Serve(s.deps.Server, s.node, gate)
 	if err != nil {
 		return nil, err
 	}
@@ -224,6 +228,19 @@ func (s *Service) serve(g *lifecycle.Group, members *membership.Members, copier 
 	}
 	g.Defer("peers", func(context.Context) error { stopPeer(); return nil })
 	return server, s.serveTransfers(g, members, copier)
+}
+
+// Await returns once this node has applied the control state of a revision, and
+// has finished the requests that it let in before: it then takes part no more in
+// anything that rests on an older one. Others' barriers rest on it.
+func (s *Service) Await(ctx context.Context, m *control.Mirror, rev control.Revision) error {
+	if err := m.WaitRevision(ctx, rev); err != nil {
+		return err
+	}
+	if g := s.gate.Load(); g != nil {
+		return g.Quiesce(ctx)
+	}
+	return nil
 }
 
 // open opens the store, which stays locked until the group stops.

@@ -3,6 +3,7 @@ package meta
 import (
 	"context"
 
+	"hangar/shared/control"
 	"hangar/shared/lifecycle"
 	"hangar/shared/process"
 )
@@ -43,6 +44,7 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 			return err
 		}
 		id.Failing = s.Failing
+		id.Await = func(ctx context.Context, rev control.Revision) error { return s.Await(ctx, p.Mirror, rev) }
 		return p.Announce(g, id)
 	})
 }

@@ -135,18 +135,15 @@ func (s *server) storage(n conns, rows metaapi.Rows) error {
 	if err := process.Serve(s.g, "blocks", b.Run, b.Ready()); err != nil {
 		return err
 	}
-	for _, x := range []struct {
-		conn         *rpc.Conn
-		service, dir string
-		failing      func() error
-	}{{n.meta, "meta", s.c.Meta.Dir, m.Failing}, {n.blocks, "blocks", s.c.Blocks.Dir, b.Failing}} {
-		id := identity(x.service, s.c, x.conn, x.dir)
-		id.Failing = x.failing
-		if err := s.register(x.conn, id); err != nil {
-			return err
-		}
+	id := identity("meta", s.c, n.meta, s.c.Meta.Dir)
+	id.Failing = m.Failing
+	id.Await = func(ctx context.Context, rev control.Revision) error { return m.Await(ctx, s.mirror, rev) }
+	if err := s.register(n.meta, id); err != nil {
+		return err
 	}
-	return nil
+	id = identity("blocks", s.c, n.blocks, s.c.Blocks.Dir)
+	id.Failing = b.Failing
+	return s.register(n.blocks, id)
 }
 
 func (s *server) gateway(n conns, rows metaapi.Rows, rings process.Rings, adm *admin.Service) error {

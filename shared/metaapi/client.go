@@ -43,6 +43,9 @@ type Options struct {
 // each partition: they may miss writes, also the caller's own. While WriteOne
 // says so, Put is durable at one replica of each set when it returns. Update
 // always waits for quorums.
+//
+// Operations whose context has an Admission fail with its error once it holds no
+// more; what a write then did is Indeterminate if some replicas took it.
 type Client struct {
 	caller rpc.Caller
 	rings  Rings
@@ -152,6 +155,7 @@ type operation struct {
 	deadline time.Time
 	slot     *slot
 	err      error // the last that a member gave
+	admitted admitted
 	// from and with are whom a repair is for; zero otherwise.
 	from, with object.NodeID
 
@@ -176,6 +180,10 @@ func (o *operation) run(ctx context.Context) (register.Result, error) {
 		return register.Result{}, fault.Wrap(fault.KindOf(err), err, "before anything was sent")
 	}
 	co := o.co
+	var err error
+	if o.admitted, err = admit(ctx); err != nil {
+		return register.Result{}, err
+	}
 	var ok bool
 	if o.deadline, ok = ctx.Deadline(); !ok {
 		o.deadline = time.Now().Add(operationTimeout)
@@ -189,6 +197,9 @@ func (o *operation) run(ctx context.Context) (register.Result, error) {
 			e = o.round(ctx, e)
 		case e.Do == register.Pause:
 			o.pause(ctx, e)
+			if err := o.renew(ctx); err != nil {
+				return register.Result{}, o.denied(err)
+			}
 			e = co.Resume(o.locate())
 		default:
 			return register.Result{}, fault.New(fault.Internal, "the coordinator waits for nothing")
@@ -196,6 +207,28 @@ func (o *operation) run(ctx context.Context) (register.Result, error) {
 	}
 	res := co.Result()
 	return res, o.outcome(ctx, res)
+}
+
+// renew asks for admission anew if a member wants that. When there is no time
+// for it the operation is over.
+func (o *operation) renew(ctx context.Context) error {
+	ctx, cancel := o.within(ctx, operationTimeout)
+	defer cancel()
+	err := o.admitted.renew(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// denied ends the operation of somebody who is not admitted any more.
+func (o *operation) denied(err error) error {
+	o.co.Expire()
+	if o.co.Result().Status == register.Indeterminate {
+		// The cause is for people only: it says nothing of what happened.
+		return fault.New(fault.Indeterminate, "whether the row was written is not known; it may not be tried again: %v", err)
+	}
+	return err
 }
 
 // over reports whether the caller waits no longer.
@@ -299,6 +332,7 @@ func (o *operation) round(ctx context.Context, e register.Effect) register.Effec
 	default:
 		from.node = o.slot.target.Nodes[e.BodyFrom]
 	}
+	e.Request.Admitted = o.admitted.revision
 	m, err := encodeRowRequest(o.key, e.Request, from)
 	if err != nil {
 		return o.unsent(e, err)
@@ -365,6 +399,11 @@ func (o *operation) answer(round, member int, a rpc.Answer) register.Effect {
 	if err := decodeRowReply(a.Message, &reply); err != nil {
 		o.err = err
 		return o.co.Fail(round, member, register.Silent)
+	}
+	if reply.Code == register.Behind {
+		o.admitted.behind(reply.Revision)
+		o.err = errBehind
+		return o.co.Fail(round, member, register.Absent)
 	}
 	return o.co.Answer(round, member, &reply)
 }

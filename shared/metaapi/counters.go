@@ -15,7 +15,7 @@ func (c *Client) Counters(ctx context.Context, t Table, b object.BucketID) (sum 
 	if err != nil {
 		return sum, err
 	}
-	err = c.askNodes(ctx, (*placement).all, c.readOne(), func(ctx context.Context, p *placement, nodes []object.NodeID) error {
+	err = c.askNodes(ctx, (*placement).all, c.readOne(), &admitted{}, func(ctx context.Context, p *placement, nodes []object.NodeID) error {
 		found, err := c.askCounters(ctx, nodes, m)
 		if err == nil {
 			sum = p.addUp(nodes, found)

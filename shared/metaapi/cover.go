@@ -21,6 +21,12 @@ type oldRing struct{ epoch uint64 }
 
 func (e *oldRing) Error() string { return fmt.Sprintf("the layout is at epoch %d", e.epoch) }
 
+// behindNode says that a node wants to see a newer admission.
+type behindNode struct{ revision uint64 }
+
+func (e *behindNode) Error() string { return errBehind.Error() }
+func (e *behindNode) Unwrap() error { return errBehind }
+
 // lostNode says that a node gave no answer that is of use.
 type lostNode struct {
 	node object.NodeID
@@ -35,11 +41,11 @@ func nodeTarget(op string, n object.NodeID) rpc.Target {
 }
 
 // askNodes calls f with nodes that cover the partitions that parts names (see
-// need for one), with
-// others in place of those that f lost and in the ring of a newer epoch when f
-// met one, until f succeeds, fails otherwise, or time is up.
+// need for one), with others in place of those that f lost, in the ring of a
+// newer epoch when f met one, and admitted anew when f met a node that wants
+// that, until f succeeds, fails otherwise, or time is up.
 func (c *Client) askNodes(ctx context.Context, parts func(*placement) []layout.Partition,
-	one bool, f func(context.Context, *placement, []object.NodeID) error,
+	one bool, a *admitted, f func(context.Context, *placement, []object.NodeID) error,
 ) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
@@ -76,7 +82,14 @@ func (c *Client) askNodes(ctx context.Context, parts func(*placement) []layout.P
 		err = f(ctx, p, nodes)
 		var old *oldRing
 		var gone *lostNode
+		var behind *behindNode
 		switch {
+		case errors.As(err, &behind):
+			last = err
+			a.behind(behind.revision)
+			if err := a.renew(ctx); err != nil && ctx.Err() == nil {
+				return err
+			}
 		case errors.As(err, &old):
 			c.awaitRing(ctx, old.epoch)
 		case errors.As(err, &gone) && ctx.Err() == nil:

@@ -26,6 +26,11 @@ const (
 // answered Old; one made in a newer epoch is adopted durably before anything
 // else happens. For a Scan that goes for every partition the node holds.
 //
+// Admission: a Handle or Scan that was admitted by control state older than the
+// last change of access that the replica knows is answered Behind, with nothing
+// done. One that is admitted by 0, or by newer control state than the replica's,
+// is served.
+//
 // Rows of partitions that the node does not hold in the request's epoch may be
 // left out of a Scan and of Counters.
 //
@@ -53,7 +58,10 @@ type Replica interface {
 // (Key, Sub) order: those whose Key has Prefix (or equals Key, when that is
 // set) and that are not below (FromKey, FromSub).
 type ScanRequest struct {
-	Epoch  uint64
+	Epoch uint64
+	// Admitted is as in register.Request.
+	Admitted uint64
+
 	Table  Table
 	Bucket object.BucketID
 	Prefix string
@@ -79,6 +87,9 @@ type ScanReply struct {
 	// There are no rows then.
 	Old   bool
 	Epoch uint64
+	// Behind, unless 0, is what the request must be admitted by at least. There
+	// are no rows then.
+	Behind uint64
 	// Rows ascend by (Key, Sub). Every row the node holds between the start of
 	// the request and the last of Rows is among them, or was folded.
 	Rows []ScanRow

@@ -16,11 +16,19 @@ import (
 // overRPC is a client and some in-memory nodes on real connections.
 func overRPC(t testing.TB, nats *natsd.Server, lane *rpc.Lane, rf, nodes int) *metaapi.Client {
 	t.Helper()
+	return overRPCWith(t, nats, lane, rf, nodes, func(*metatest.Replica) {})
+}
+
+// overRPCWith is overRPC that shows each node.
+func overRPCWith(t testing.TB, nats *natsd.Server, lane *rpc.Lane, rf, nodes int, show func(*metatest.Replica)) *metaapi.Client {
+	t.Helper()
 	var ids []object.NodeID
 	var servers []*metaapi.Server
 	for range nodes {
 		conn := rpctest.Connect(t, nats, rpc.Options{Lane: lane})
-		srv, err := metaapi.Serve(conn, conn.Node(), metatest.NewReplica())
+		replica := metatest.NewReplica()
+		show(replica)
+		srv, err := metaapi.Serve(conn, conn.Node(), replica)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,9 +28,13 @@ func (c *Client) Scan(ctx context.Context, r Range) (page Page, err error) {
 		}
 	}
 	one := c.readOne()
-	err = c.askNodes(ctx, parts, one, func(ctx context.Context, p *placement, nodes []object.NodeID) error {
+	a, err := admit(ctx)
+	if err != nil {
+		return Page{}, err
+	}
+	err = c.askNodes(ctx, parts, one, &a, func(ctx context.Context, p *placement, nodes []object.NodeID) error {
 		m := newMerge(c, p, &r, nodes, fromKey, fromSub)
-		m.one = one
+		m.one, m.admitted = one, a.revision
 		page, err = m.page(ctx)
 		return err
 	})
@@ -39,12 +43,14 @@ func (c *Client) Scan(ctx context.Context, r Range) (page Page, err error) {
 
 // merge turns the runs of several nodes into one listing.
 type merge struct {
-	c     *Client
-	p     *placement
-	r     *Range
-	one   bool // one replica's word settles a row
-	runs  []*run
-	found []candidate
+	c   *Client
+	p   *placement
+	r   *Range
+	one bool // one replica's word settles a row
+	// admitted is what requests are admitted by.
+	admitted uint64
+	runs     []*run
+	found    []candidate
 }
 
 // run is what one node holds of the range, in order.
@@ -291,7 +297,7 @@ func (m *merge) fill(ctx context.Context) error {
 func (m *merge) fetch(ctx context.Context, r *run) error {
 	wanted := float64(m.r.Limit + 1 - len(m.found))
 	q := ScanRequest{
-		Epoch: m.p.epoch(), Table: m.r.Table, Bucket: m.r.Bucket,
+		Epoch: m.p.epoch(), Admitted: m.admitted, Table: m.r.Table, Bucket: m.r.Bucket,
 		Prefix: m.r.Prefix, Key: m.r.Key, Delimiter: m.r.Delimiter,
 		FromKey: r.fromKey, FromSub: r.fromSub,
 		Limit: min(int(wanted*m.p.share)+8, MaxScanRows), MaxBytes: MaxScanBytes,
@@ -312,6 +318,8 @@ func (m *merge) fetch(ctx context.Context, r *run) error {
 		return &lostNode{r.node, err}
 	case reply.Old:
 		return &oldRing{reply.Epoch}
+	case reply.Behind > 0:
+		return &behindNode{reply.Behind}
 	case len(reply.Rows) == 0 && !reply.Exhausted:
 		return &lostNode{r.node, fault.New(fault.Internal, "an empty page that promises more")}
 	case len(reply.Rows) > 0 && compare(reply.Rows[0].Key, reply.Rows[0].Sub, r.fromKey, r.fromSub) < 0:

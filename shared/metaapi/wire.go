@@ -89,7 +89,7 @@ func rowFromWire(tag, op *metapb.Tag, v *metapb.Value, body []byte) (r register.
 func encodeRowRequest(k *RowKey, q *register.Request, from bodyFrom) (rpc.Message, error) {
 	m := metapb.RowRequest{
 		Table: uint32(k.Table), Bucket: k.Bucket[:], Key: []byte(k.Key), Sub: []byte(k.Sub),
-		Kind: uint32(q.Kind), Epoch: q.Epoch,
+		Kind: uint32(q.Kind), Epoch: q.Epoch, Admitted: q.Admitted,
 		Ballot: tagToWire(q.Ballot), AskOp: tagToWire(q.AskOp), Low: tagToWire(q.Low),
 		BodyFromAll: from.all,
 	}
@@ -111,7 +111,7 @@ func decodeRowRequest(self object.NodeID, m rpc.Message) (k RowKey, q register.R
 		return k, q, err
 	}
 	k.Key, k.Sub = string(w.Key), string(w.Sub)
-	q.Kind, q.Epoch = register.Kind(w.Kind), w.Epoch
+	q.Kind, q.Epoch, q.Admitted = register.Kind(w.Kind), w.Epoch, w.Admitted
 	q.OmitBody = !w.BodyFromAll && string(w.BodyFrom) != string(self[:])
 	if q.Kind < register.Read || q.Kind > register.Forget || w.Kind > 255 {
 		return k, q, fault.New(fault.Invalid, "kind of request %d", w.Kind)
@@ -138,7 +138,7 @@ func tableFromWire(table uint32, bucket []byte) (t Table, b object.BucketID, err
 
 func encodeRowReply(r *register.Reply) (rpc.Message, error) {
 	m := metapb.RowReply{
-		Code: uint32(r.Code), Epoch: r.Epoch, BodyOmitted: r.BodyOmitted,
+		Code: uint32(r.Code), Epoch: r.Epoch, Revision: r.Revision, BodyOmitted: r.BodyOmitted,
 		Promise: tagToWire(r.Promise), High: tagToWire(r.High),
 		Seen: r.Seen, SeenAt: tagToWire(r.SeenAt), Replaced: r.Replaced,
 	}
@@ -153,10 +153,10 @@ func decodeRowReply(m rpc.Message, r *register.Reply) (err error) {
 		return err
 	}
 	*r = register.Reply{
-		Code: register.Code(w.Code), Epoch: w.Epoch, BodyOmitted: w.BodyOmitted,
+		Code: register.Code(w.Code), Epoch: w.Epoch, Revision: w.Revision, BodyOmitted: w.BodyOmitted,
 		Seen: w.Seen, Replaced: w.Replaced,
 	}
-	if r.Code < register.Held || r.Code > register.Old || w.Code > 255 {
+	if r.Code < register.Held || r.Code > register.Behind || w.Code > 255 {
 		return fault.New(fault.Invalid, "code of reply %d", w.Code)
 	}
 	if r.Promise, err = tagFromWire(w.Promise); err != nil {
@@ -174,7 +174,7 @@ func decodeRowReply(m rpc.Message, r *register.Reply) (err error) {
 
 func encodeScanRequest(q *ScanRequest) (rpc.Message, error) {
 	return marshal(&metapb.ScanRequest{
-		Epoch: q.Epoch, Table: uint32(q.Table), Bucket: q.Bucket[:], Prefix: []byte(q.Prefix),
+		Epoch: q.Epoch, Admitted: q.Admitted, Table: uint32(q.Table), Bucket: q.Bucket[:], Prefix: []byte(q.Prefix),
 		Key: []byte(q.Key), Delimiter: []byte(q.Delimiter), FromKey: []byte(q.FromKey),
 		FromSub: []byte(q.FromSub), Limit: int32(q.Limit), MaxBytes: int32(q.MaxBytes),
 	}, nil)
@@ -186,7 +186,7 @@ func decodeScanRequest(m rpc.Message) (q ScanRequest, err error) {
 		return q, err
 	}
 	q = ScanRequest{
-		Epoch: w.Epoch, Prefix: string(w.Prefix), Key: string(w.Key), Delimiter: string(w.Delimiter),
+		Epoch: w.Epoch, Admitted: w.Admitted, Prefix: string(w.Prefix), Key: string(w.Key), Delimiter: string(w.Delimiter),
 		FromKey: string(w.FromKey), FromSub: string(w.FromSub), Limit: int(w.Limit), MaxBytes: int(w.MaxBytes),
 	}
 	if q.Limit < 1 || q.Limit > MaxScanRows || q.MaxBytes < 1 || q.MaxBytes > MaxScanBytes {
@@ -197,7 +197,7 @@ func decodeScanRequest(m rpc.Message) (q ScanRequest, err error) {
 }
 
 func encodeScanReply(r *ScanReply) (rpc.Message, error) {
-	w := metapb.ScanReply{Old: r.Old, Epoch: r.Epoch, Exhausted: r.Exhausted}
+	w := metapb.ScanReply{Old: r.Old, Behind: r.Behind, Epoch: r.Epoch, Exhausted: r.Exhausted}
 	rows := make([]metapb.ScanRow, len(r.Rows))
 	w.Rows = make([]*metapb.ScanRow, len(r.Rows))
 	for i := range r.Rows {
@@ -215,7 +215,7 @@ func decodeScanReply(m rpc.Message) (r ScanReply, err error) {
 	if err := unmarshal(m, &w); err != nil {
 		return r, err
 	}
-	r = ScanReply{Old: w.Old, Epoch: w.Epoch, Exhausted: w.Exhausted, Rows: make([]ScanRow, len(w.Rows))}
+	r = ScanReply{Old: w.Old, Behind: w.Behind, Epoch: w.Epoch, Exhausted: w.Exhausted, Rows: make([]ScanRow, len(w.Rows))}
 	for i, in := range w.Rows {
 		tag, err := newTag(in.Time, in.Node, in.Seq)
 		if err != nil {

@@ -22,6 +22,7 @@ func TestRowRequestRoundTrip(t *testing.T) {
 	key := RowKey{Table: Parts, Bucket: object.BucketID{7}, Key: "k\xff\x00", Sub: "s"}
 	tests := []register.Request{
 		{Kind: register.Read, Epoch: 1},
+		{Kind: register.Read, Epoch: 1, Admitted: 1 << 60},
 		{Kind: register.Prepare, Epoch: 2, Ballot: tagA, AskOp: tagB},
 		{Kind: register.Apply, Epoch: 3, Row: register.Row{Tag: tagA, Op: tagA, Value: wanted}},
 		{Kind: register.Apply, Epoch: 3, Row: register.Row{Tag: tagA, Op: tagB}},
@@ -53,6 +54,7 @@ func TestRowReplyRoundTrip(t *testing.T) {
 		{Code: register.Done, Replaced: []byte("old")},
 		{Code: register.Refused, High: tagA},
 		{Code: register.Old, Epoch: 8},
+		{Code: register.Behind, Revision: 9},
 	}
 	for _, want := range tests {
 		m, err := encodeRowReply(&want)
@@ -71,7 +73,7 @@ func TestRowReplyRoundTrip(t *testing.T) {
 
 func TestScanRoundTrip(t *testing.T) {
 	q := ScanRequest{
-		Epoch: 4, Table: Objects, Bucket: object.BucketID{1}, Prefix: "p", Key: "k", Delimiter: "/",
+		Epoch: 4, Admitted: 3, Table: Objects, Bucket: object.BucketID{1}, Prefix: "p", Key: "k", Delimiter: "/",
 		FromKey: "f\xff", FromSub: "s\x00", Limit: 10, MaxBytes: 1000,
 	}
 	m, err := encodeScanRequest(&q)

@@ -46,11 +46,14 @@ const (
 	Forget  Kind = 4
 )
 
-// Request is one message of a coordinator to the replicas of a row. Epochs are
-// checked before it reaches Handle.
+// Request is one message of a coordinator to the replicas of a row. Epochs and
+// admission are checked before it reaches Handle.
 type Request struct {
 	Kind  Kind
 	Epoch uint64
+	// Admitted is the revision of the control state by which whoever asks was
+	// let in; 0 for what needs no admission.
+	Admitted uint64
 	// Ballot of a Prepare.
 	Ballot Tag
 	// AskOp of a Prepare: the operation whose fate is asked, or zero.
@@ -78,6 +81,9 @@ const (
 	Refused Code = 4
 	// Old answers any request of an epoch that the replica has left.
 	Old Code = 5
+	// Behind answers any request that was let in by control state older than
+	// the replica's; it did nothing. Coordinators are not told: see Fail.
+	Behind Code = 6
 )
 
 // Reply is a replica's answer.
@@ -85,6 +91,8 @@ type Reply struct {
 	Code Code
 	// Epoch is the replica's, for Old.
 	Epoch uint64
+	// Revision is what a request must be admitted by at least, for Behind.
+	Revision uint64
 	// Row is what the replica holds, for Held and Promised.
 	Row Row
 	// BodyOmitted says that Row.Value.Body was left out.

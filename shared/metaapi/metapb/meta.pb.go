@@ -161,8 +161,11 @@ type RowRequest struct {
 	Low    *Tag                   `protobuf:"bytes,11,opt,name=low,proto3" json:"low,omitempty"`                 // Forget
 	Value  *Value                 `protobuf:"bytes,12,opt,name=value,proto3" json:"value,omitempty"`
 	// Who answers with the body: this node (16 bytes), or all, or none.
-	BodyFrom      []byte `protobuf:"bytes,13,opt,name=body_from,json=bodyFrom,proto3" json:"body_from,omitempty"`
-	BodyFromAll   bool   `protobuf:"varint,14,opt,name=body_from_all,json=bodyFromAll,proto3" json:"body_from_all,omitempty"`
+	BodyFrom    []byte `protobuf:"bytes,13,opt,name=body_from,json=bodyFrom,proto3" json:"body_from,omitempty"`
+	BodyFromAll bool   `protobuf:"varint,14,opt,name=body_from_all,json=bodyFromAll,proto3" json:"body_from_all,omitempty"`
+	// Revision of the control state by which the request was let in; 0 is not
+	// checked.
+	Admitted      uint64 `protobuf:"varint,15,opt,name=admitted,proto3" json:"admitted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -295,6 +298,13 @@ func (x *RowRequest) GetBodyFromAll() bool {
 	return false
 }
 
+func (x *RowRequest) GetAdmitted() uint64 {
+	if x != nil {
+		return x.Admitted
+	}
+	return 0
+}
+
 // The payload is the body of value, unless body_omitted.
 type RowReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -309,6 +319,7 @@ type RowReply struct {
 	Seen          bool                   `protobuf:"varint,9,opt,name=seen,proto3" json:"seen,omitempty"`
 	SeenAt        *Tag                   `protobuf:"bytes,10,opt,name=seen_at,json=seenAt,proto3" json:"seen_at,omitempty"`
 	Replaced      []byte                 `protobuf:"bytes,11,opt,name=replaced,proto3" json:"replaced,omitempty"`
+	Revision      uint64                 `protobuf:"varint,12,opt,name=revision,proto3" json:"revision,omitempty"` // that the request must be admitted by
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -420,6 +431,13 @@ func (x *RowReply) GetReplaced() []byte {
 	return nil
 }
 
+func (x *RowReply) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 type ScanRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -432,6 +450,7 @@ type ScanRequest struct {
 	FromSub       []byte                 `protobuf:"bytes,8,opt,name=from_sub,json=fromSub,proto3" json:"from_sub,omitempty"`
 	Limit         int32                  `protobuf:"varint,9,opt,name=limit,proto3" json:"limit,omitempty"`
 	MaxBytes      int32                  `protobuf:"varint,10,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	Admitted      uint64                 `protobuf:"varint,11,opt,name=admitted,proto3" json:"admitted,omitempty"` // as in RowRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -536,12 +555,20 @@ func (x *ScanRequest) GetMaxBytes() int32 {
 	return 0
 }
 
+func (x *ScanRequest) GetAdmitted() uint64 {
+	if x != nil {
+		return x.Admitted
+	}
+	return 0
+}
+
 type ScanReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Old           bool                   `protobuf:"varint,1,opt,name=old,proto3" json:"old,omitempty"`
 	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Exhausted     bool                   `protobuf:"varint,3,opt,name=exhausted,proto3" json:"exhausted,omitempty"`
 	Rows          []*ScanRow             `protobuf:"bytes,4,rep,name=rows,proto3" json:"rows,omitempty"`
+	Behind        uint64                 `protobuf:"varint,5,opt,name=behind,proto3" json:"behind,omitempty"` // revision that the request must be admitted by; 0: it is
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -602,6 +629,13 @@ func (x *ScanReply) GetRows() []*ScanRow {
 		return x.Rows
 	}
 	return nil
+}
+
+func (x *ScanReply) GetBehind() uint64 {
+	if x != nil {
+		return x.Behind
+	}
+	return 0
 }
 
 type ScanRow struct {
@@ -1133,7 +1167,7 @@ const file_meta_proto_rawDesc = "" +
 	"\x05Value\x12\x12\n" +
 	"\x04head\x18\x01 \x01(\fR\x04head\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x03R\x05count\x12\x14\n" +
-	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\"\xc2\x03\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\"\xde\x03\n" +
 	"\n" +
 	"RowRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\rR\x05table\x12\x16\n" +
@@ -1150,7 +1184,8 @@ const file_meta_proto_rawDesc = "" +
 	"\x03low\x18\v \x01(\v2\x13.hangar.meta.v1.TagR\x03low\x12+\n" +
 	"\x05value\x18\f \x01(\v2\x15.hangar.meta.v1.ValueR\x05value\x12\x1b\n" +
 	"\tbody_from\x18\r \x01(\fR\bbodyFrom\x12\"\n" +
-	"\rbody_from_all\x18\x0e \x01(\bR\vbodyFromAll\"\x86\x03\n" +
+	"\rbody_from_all\x18\x0e \x01(\bR\vbodyFromAll\x12\x1a\n" +
+	"\badmitted\x18\x0f \x01(\x04R\badmitted\"\xa2\x03\n" +
 	"\bRowReply\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12%\n" +
@@ -1163,7 +1198,8 @@ const file_meta_proto_rawDesc = "" +
 	"\x04seen\x18\t \x01(\bR\x04seen\x12,\n" +
 	"\aseen_at\x18\n" +
 	" \x01(\v2\x13.hangar.meta.v1.TagR\x06seenAt\x12\x1a\n" +
-	"\breplaced\x18\v \x01(\fR\breplaced\"\x82\x02\n" +
+	"\breplaced\x18\v \x01(\fR\breplaced\x12\x1a\n" +
+	"\brevision\x18\f \x01(\x04R\brevision\"\x9e\x02\n" +
 	"\vScanRequest\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x14\n" +
 	"\x05table\x18\x02 \x01(\rR\x05table\x12\x16\n" +
@@ -1175,12 +1211,14 @@ const file_meta_proto_rawDesc = "" +
 	"\bfrom_sub\x18\b \x01(\fR\afromSub\x12\x14\n" +
 	"\x05limit\x18\t \x01(\x05R\x05limit\x12\x1b\n" +
 	"\tmax_bytes\x18\n" +
-	" \x01(\x05R\bmaxBytes\"~\n" +
+	" \x01(\x05R\bmaxBytes\x12\x1a\n" +
+	"\badmitted\x18\v \x01(\x04R\badmitted\"\x96\x01\n" +
 	"\tScanReply\x12\x10\n" +
 	"\x03old\x18\x01 \x01(\bR\x03old\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1c\n" +
 	"\texhausted\x18\x03 \x01(\bR\texhausted\x12+\n" +
-	"\x04rows\x18\x04 \x03(\v2\x17.hangar.meta.v1.ScanRowR\x04rows\"\xad\x01\n" +
+	"\x04rows\x18\x04 \x03(\v2\x17.hangar.meta.v1.ScanRowR\x04rows\x12\x16\n" +
+	"\x06behind\x18\x05 \x01(\x04R\x06behind\"\xad\x01\n" +
 	"\aScanRow\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x10\n" +
 	"\x03sub\x18\x02 \x01(\fR\x03sub\x12\x12\n" +

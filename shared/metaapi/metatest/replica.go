@@ -23,6 +23,8 @@ type Replica struct {
 	epoch uint64                             // guarded by mu
 	rows  map[metaapi.RowKey]*register.State // guarded by mu
 	low   map[layout.Partition]register.Tag  // guarded by mu
+	// access is the last change of access that the node knows. Guarded by mu.
+	access uint64
 }
 
 // NewReplica returns an empty node.
@@ -35,6 +37,21 @@ func (r *Replica) SetDown(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.down = err
+}
+
+// SetAccess tells the node of a change of access.
+func (r *Replica) SetAccess(revision uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.access = revision
+}
+
+// behind returns the last change of access if admitted is older, else 0.
+func (r *Replica) behind(admitted uint64) uint64 {
+	if admitted > 0 && admitted < r.access {
+		return r.access
+	}
+	return 0
 }
 
 // admit begins a call: it fences the epoch and reports whether that is old.
@@ -66,6 +83,9 @@ func (r *Replica) Handle(ctx context.Context, key metaapi.RowKey, q register.Req
 	}
 	if old {
 		return register.Reply{Code: register.Old, Epoch: r.epoch}, nil
+	}
+	if last := r.behind(q.Admitted); last > 0 {
+		return register.Reply{Code: register.Behind, Revision: last}, nil
 	}
 	if v := q.Row.Value; v != nil {
 		kept := *v
@@ -100,6 +120,9 @@ func (r *Replica) Scan(ctx context.Context, q metaapi.ScanRequest) (metaapi.Scan
 	old, err := r.admit(ctx, q.Epoch)
 	if err != nil || old {
 		return metaapi.ScanReply{Old: old, Epoch: r.epoch}, err
+	}
+	if last := r.behind(q.Admitted); last > 0 {
+		return metaapi.ScanReply{Behind: last}, nil
 	}
 	reply := metaapi.ScanReply{Epoch: r.epoch}
 	size := 0

@@ -13,3 +13,10 @@ func TestFakeRows(t *testing.T) {
 func TestMemoryReplica(t *testing.T) {
 	RunReplica(t, func(*testing.T) metaapi.Replica { return NewReplica() })
 }
+
+func TestMemoryReplicaAdmission(t *testing.T) {
+	RunAdmission(t, func(*testing.T) (metaapi.Replica, func(uint64)) {
+		r := NewReplica()
+		return r, r.SetAccess
+	})
+}

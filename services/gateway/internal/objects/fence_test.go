@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"hangar/shared/object"
+	"hangar/shared/turnstile"
 )
 
 func TestQuiesceWaitsForThoseInside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		shut := false
-		s := &Service{fence: newFence(), cfg: Config{MayWrite: func(object.BucketID) error {
+		s := &Service{writes: turnstile.New(), cfg: Config{MayWrite: func(object.BucketID) error {
 			if shut {
 				return errors.New("shut")
 			}

@@ -11,6 +11,7 @@ import (
 	"hangar/shared/metaapi"
 	"hangar/shared/object"
 	"hangar/shared/record"
+	"hangar/shared/turnstile"
 )
 
 // Limits of S3 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html).
@@ -124,7 +125,7 @@ type Service struct {
 	buffers  *buffers
 	reads    *tokens
 	hints    chan hint
-	fence    *fence
+	writes   *turnstile.Turnstile // those that make content visible
 	ledger   *quota.Ledger
 }
 
@@ -141,7 +142,7 @@ func New(rows metaapi.Rows, blocks blockapi.Store, log *slog.Logger, cfg Config)
 		verifier: record.NewVerifier(rows, cfg.Now),
 		uploads:  record.Uploads{Rows: rows, Now: cfg.Now},
 		log:      log,
-		fence:    newFence(),
+		writes:   turnstile.New(),
 		buffers:  newBuffers(cfg.WriteMemory, cfg.BlockBytes),
 		reads:    newTokens(cfg.ReadMemory, cfg.BlockBytes),
 		hints:    make(chan hint, maxHints),
@@ -181,9 +182,10 @@ func checkNew(key string, m Metadata) error {
 }
 
 // cleanupTime bounds work that goes on when a request has already failed, its
-// client has gone, or its answer is settled.
+// client has gone, or its answer is settled. It is the cluster's own work: who
+// asked may have lost the right to meanwhile.
 const cleanupTime = 20 * time.Second
 
 func cleanupContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	return context.WithTimeout(metaapi.WithAdmission(context.WithoutCancel(ctx), nil), cleanupTime)
 }
