@@ -79,7 +79,10 @@ type Deps struct {
 	Buckets adminapi.Buckets
 	// View returns the control state as it is now. It must hold a cluster once
 	// Run is called.
-	View      func() *control.View
+	View func() *control.View
+	// Await returns once View shows a revision, or with ctx's error: requests
+	// wait for it that metadata nodes found admitted by an older one.
+	Await     func(ctx context.Context, rev control.Revision) error
 	Telemetry *telemetry.Instance
 	// Now is the wall clock; nil means time.Now.
 	Now func() time.Time
@@ -130,7 +133,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	cluster := g.deps.View().Cluster
 	api := s3.New(s3.Options{
 		Store: store, Buckets: g.deps.Buckets,
-		View:   func() access.Directory { return g.deps.View() },
+		View: func() access.Directory { return g.deps.View() }, Await: g.deps.Await,
 		Region: cluster.Region, Owner: cluster.ID, RootDomain: g.cfg.RootDomain,
 		Log: log, Tracer: g.deps.Telemetry.Tracers.Tracer("hangar/services/gateway"), TraceNames: g.cfg.TraceNames,
 		Observe: seen.observe, Now: g.deps.Now,

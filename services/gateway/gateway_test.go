@@ -110,7 +110,7 @@ func TestGatewayServesTLS(t *testing.T) {
 	var cfg Config
 	defaults(t, &cfg, "HANGAR_S3_ADDR=127.0.0.1:0", "HANGAR_TLS_CERT="+cert, "HANGAR_TLS_KEY="+key)
 	gw, err := New(cfg, Deps{Rows: metatest.NewRows(), Blocks: blocktest.NewStore(),
-		Buckets: adminapi.NewClient(c.conn), View: mirror.View, Telemetry: tel})
+		Buckets: adminapi.NewClient(c.conn), View: mirror.View, Await: mirror.WaitRevision, Telemetry: tel})
 	check(t, err)
 	run(t, gw.Run)
 	<-gw.Ready()

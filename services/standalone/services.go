@@ -153,7 +153,7 @@ func (s *server) gateway(n conns, rows metaapi.Rows, rings process.Rings, adm *a
 	}
 	s.g.Defer("block client", func(context.Context) error { content.Close(); return nil })
 	gw, err := gateway.New(s.c.Gateway, gateway.Deps{
-		Rows: rows, Blocks: content, Buckets: adm.Buckets(), View: s.mirror.View, Telemetry: s.t, Now: s.now,
+		Rows: rows, Blocks: content, Buckets: adm.Buckets(), View: s.mirror.View, Await: s.mirror.WaitRevision, Telemetry: s.t, Now: s.now,
 	})
 	if err != nil {
 		return err

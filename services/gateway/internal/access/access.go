@@ -1,5 +1,6 @@
 // Package access decides what an access key may do, from the mirrored control
-// state alone: no request waits for the network here.
+// state alone: no request waits for the network here. Should the mirror be found
+// to be behind, it decides again by newer state: see Admission.
 package access
 
 import (
@@ -41,6 +42,9 @@ const (
 // Directory is the part of the control state that decisions rest on; a
 // *control.View is one. Safe for concurrent use.
 type Directory interface {
+	// AsOf is the revision that it shows, and that of the last change in what the
+	// other methods answer; 0 for a directory without revisions.
+	AsOf() (revision, changed control.Revision)
 	Key(id string) *control.Key
 	Resolve(k *control.Key, name string) *control.Bucket
 	BucketsOf(keyID string) []control.Named

@@ -16,6 +16,7 @@ type directory struct {
 
 func (d directory) Key(string) *control.Key                      { return d.key }
 func (d directory) Resolve(*control.Key, string) *control.Bucket { return d.bucket }
+func (d directory) AsOf() (at, changed control.Revision)         { return 0, 0 }
 func (d directory) BucketsOf(string) []control.Named             { return nil }
 
 func TestKey(t *testing.T) {

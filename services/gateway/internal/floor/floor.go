@@ -56,6 +56,8 @@ func newDirectory(o Options) *directory {
 	}
 }
 
+func (d *directory) AsOf() (revision, changed control.Revision) { return 0, 0 }
+
 func (d *directory) Key(id string) *control.Key {
 	if id != d.key.ID {
 		return nil

@@ -22,6 +22,7 @@ import (
 	"hangar/shared/adminapi"
 	"hangar/shared/control"
 	"hangar/shared/fault"
+	"hangar/shared/metaapi"
 )
 
 // Limits of S3, in bytes.
@@ -44,8 +45,10 @@ type Outcome struct {
 type Options struct {
 	Store   objects.Store
 	Buckets adminapi.Buckets
-	// View returns the control state as it is now.
-	View func() access.Directory
+	// View returns the control state as it is now, and Await waits for a newer
+	// one: see access.Source.
+	View  func() access.Directory
+	Await func(context.Context, control.Revision) error
 	// Region that requests must be signed for.
 	Region string
 	// Owner is the id that stands for whoever owns everything.
@@ -108,6 +111,8 @@ type call struct {
 	key      *control.Key
 	// bucket is nil for operations without one.
 	bucket *control.Bucket
+	// admission is by what right the request is served; ctx carries it.
+	admission access.Admission
 }
 
 // header returns the first header called name.
@@ -201,14 +206,16 @@ func (a *API) admit(c *call) (err error) {
 	if err != nil {
 		return err
 	}
-	if c.key, err = access.Key(c.view, c.identity.KeyID, a.Now()); err != nil {
+	c.key, err = c.admission.Admit(access.Source{View: a.View, Await: a.Await}, a.Now, c.view, c.identity.KeyID)
+	if err != nil {
 		return err
 	}
 	if c.route.need != access.Known {
-		if c.bucket, err = access.Bucket(c.view, c.key, c.at.bucket, c.route.need); err != nil {
+		if c.bucket, err = c.admission.Bucket(c.at.bucket, c.route.need); err != nil {
 			return err
 		}
 	}
+	c.ctx = metaapi.WithAdmission(c.ctx, &c.admission)
 	more, err := hoisted(c.query, c.identity.Presigned)
 	if err != nil {
 		return err

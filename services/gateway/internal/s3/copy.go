@@ -49,7 +49,7 @@ func (a *API) copied(c *call) (at objects.Location, err error) {
 	if err != nil {
 		return at, err
 	}
-	b, err := access.Bucket(c.view, c.key, t.bucket, access.Read)
+	b, err := c.admission.Bucket(t.bucket, access.Read)
 	if err != nil {
 		return at, err
 	}

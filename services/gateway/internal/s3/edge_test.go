@@ -63,6 +63,8 @@ func newDirectory() *directory {
 	}
 }
 
+func (d *directory) AsOf() (revision, changed control.Revision) { return 0, 0 }
+
 func (d *directory) Key(id string) *control.Key {
 	d.mu.Lock()
 	defer d.mu.Unlock()

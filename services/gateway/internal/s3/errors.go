@@ -56,7 +56,7 @@ var sentinels = []struct {
 }{
 	{sigv4.ErrNoCredentials, accessDenied},
 	{sigv4.ErrAccessDenied, accessDenied},
-	{sigv4.ErrInvalidAccessKeyID, code{"InvalidAccessKeyId", http.StatusForbidden, "The access key id you provided does not exist in our records."}},
+	{sigv4.ErrInvalidAccessKeyID, invalidAccessKeyID},
 	{sigv4.ErrSignatureDoesNotMatch, code{"SignatureDoesNotMatch", http.StatusForbidden, "The request signature we calculated does not match the signature you provided. Check your key and signing method."}},
 	{sigv4.ErrRequestTimeTooSkewed, code{"RequestTimeTooSkewed", http.StatusForbidden, "The difference between the request time and the server's time is too large."}},
 	{sigv4.ErrAuthorizationHeaderMalformed, code{"AuthorizationHeaderMalformed", http.StatusBadRequest, "The authorization header is malformed."}},
@@ -79,6 +79,7 @@ var sentinels = []struct {
 	{content.ErrMalformedTrailer, code{"MalformedTrailerError", http.StatusBadRequest, "The request contained trailing data that was not well-formed or did not conform to our published schema."}},
 	{content.ErrInvalidRequest, invalidRequest},
 
+	{access.ErrNoSuchKey, invalidAccessKeyID},
 	{access.ErrNoSuchBucket, code{"NoSuchBucket", http.StatusNotFound, "The specified bucket does not exist."}},
 	{access.ErrBucketBusy, operationAborted},
 
@@ -100,6 +101,7 @@ var (
 	badDigest          = code{"BadDigest", http.StatusBadRequest, "The Content-MD5 or checksum value you specified did not match what we received."}
 	entityTooLarge     = code{"EntityTooLarge", http.StatusBadRequest, "Your proposed upload exceeds the maximum allowed object size."}
 	incompleteBody     = code{"IncompleteBody", http.StatusBadRequest, "You did not provide the number of bytes specified by the Content-Length HTTP header."}
+	invalidAccessKeyID = code{"InvalidAccessKeyId", http.StatusForbidden, "The access key id you provided does not exist in our records."}
 	noSuchKey          = code{"NoSuchKey", http.StatusNotFound, "The specified key does not exist."}
 	operationAborted   = code{"OperationAborted", http.StatusConflict, "A conflicting conditional operation is currently in progress against this resource. Try again."}
 	serviceUnavailable = code{"ServiceUnavailable", http.StatusServiceUnavailable, "Service is unable to handle the request. Please try again."}
