@@ -71,6 +71,37 @@ func TestAProcessThatDoesNotConfirm(t *testing.T) {
 	}
 }
 
+// Replicas that have not confirmed a change of access may serve a gateway that
+// nobody has heard of: then the change is not applied everywhere, and nothing is
+// deleted. What is no change of access does not wait for them.
+func TestReplicasThatDoNotConfirm(t *testing.T) {
+	s := start(t)
+	s.boot()
+	id := mustBucket(t, s, "first")
+	barrier := func(path string, in m) string {
+		return s.want(200, "POST", path, in).header.Get("X-Hangar-Barrier")
+	}
+	if got := barrier("/v2/CreateKey", m{}); got != "" {
+		t.Errorf("with all replicas: %q", got)
+	}
+	s.replica.hold(true)
+	if got := barrier("/v2/CreateKey", m{}); got != "timeout" {
+		t.Errorf("without the replicas: %q", got)
+	}
+	stage := m{"roles": []m{{"id": object.NewNodeID().String(), "zone": "b", "capacity": 1 << 30, "tags": []string{}, "service": "meta"}}}
+	if got := barrier("/v2/UpdateClusterLayout", stage); got != "" {
+		t.Errorf("a layout waits for them: %q", got)
+	}
+	if a := s.want(503, "POST", "/v2/DeleteBucket?id="+id.String(), nil); a.json["code"] != "ServiceUnavailable" {
+		t.Errorf("%s", a.body)
+	}
+	if b, _, err := s.store.Bucket(s.ctx(), id); err != nil || b.State != control.BucketActive {
+		t.Errorf("%v %v", b, err)
+	}
+	s.replica.hold(false)
+	s.want(200, "POST", "/v2/DeleteBucket?id="+id.String(), nil)
+}
+
 // While a bucket is looked into, every process must see it refusing writes.
 func TestWritersAreShutOutBeforeTheBucketIsLookedInto(t *testing.T) {
 	s := start(t)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -37,6 +38,35 @@ type site struct {
 	stop  func() // ends svc
 	// mirrors are those of the processes, svc's first.
 	mirrors []*control.Mirror
+	// replica is the node that holds all rows, as far as barriers go.
+	replica *replica
+}
+
+// metaNode is the metadata node of every layout that boot makes.
+var metaNode = object.NewNodeID()
+
+// replica answers barriers, unless it is held back.
+type replica struct {
+	mu   sync.Mutex
+	held bool // guarded by mu
+}
+
+func (r *replica) hold(held bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held = held
+}
+
+func (r *replica) await(m *control.Mirror) func(context.Context, uint64) error {
+	return func(ctx context.Context, rev uint64) error {
+		r.mu.Lock()
+		held := r.held
+		r.mu.Unlock()
+		if held {
+			return errors.New("held back")
+		}
+		return m.WaitRevision(ctx, rev)
+	}
 }
 
 func start(t *testing.T) *site {
@@ -56,6 +86,7 @@ func start(t *testing.T) *site {
 	if s.store, err = control.OpenStore(s.ctx(), conn.NATS(), control.StoreOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	s.guard()
 	s.stop = s.run(s.svc.Run)
 	select {
 	case <-s.svc.Ready():
@@ -138,6 +169,26 @@ func (s *site) join(service string, await func(context.Context, uint64) error) (
 	return conn, mirror
 }
 
+// guard lets metaNode answer barriers. It does not announce itself: replicas are
+// asked whether they were heard of or not.
+func (s *site) guard() {
+	s.t.Helper()
+	s.replica = new(replica)
+	conn, err := rpc.Connect(s.ctx(), rpc.Options{InProcess: s.srv.InProcess(), Node: metaNode, Logger: quiet})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(conn.Close)
+	mirror, err := control.NewMirror(conn.NATS(), control.MirrorOptions{Log: quiet})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.run(mirror.Run)
+	if _, err := nodeapi.ServeBarrier(conn, s.replica.await(mirror)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // boot gives the cluster a layout of one node per service.
 func (s *site) boot() admin.Bootstrapped {
 	s.t.Helper()
@@ -150,7 +201,11 @@ func (s *site) boot() admin.Bootstrapped {
 
 func bootInput() admin.BootstrapInput {
 	role := func(service string) control.Role {
-		return control.Role{Node: object.NewNodeID(), Service: service, Zone: "a", CapacityBytes: 1 << 30}
+		node := object.NewNodeID()
+		if service == control.ServiceMeta {
+			node = metaNode
+		}
+		return control.Role{Node: node, Service: service, Zone: "a", CapacityBytes: 1 << 30}
 	}
 	return admin.BootstrapInput{
 		Region: "hangar", ReplicationFactor: 1, Bucket: "first", Roles: []control.Role{role("meta"), role("blocks")},

@@ -11,6 +11,7 @@ import (
 	"hangar/services/admin/internal/ops"
 	"hangar/shared/control"
 	"hangar/shared/fault"
+	"hangar/shared/layout"
 	"hangar/shared/nodeapi"
 	"hangar/shared/object"
 	"hangar/shared/rpc"
@@ -152,12 +153,13 @@ func (f *fleet) Barrier(ctx context.Context, rev control.Revision, certain bool)
 	if err := f.mirror.WaitRevision(ctx, rev); err != nil {
 		return err
 	}
+	ring := f.guards(rev)
 	if certain {
-		return f.certainBarrier(ctx, rev)
+		return f.certainBarrier(ctx, rev, ring)
 	}
 	if nodes, ok := f.newest(); ok {
 		quick, cancel := context.WithTimeout(ctx, max(quickBarrier, 2*f.silence()))
-		err := nodeapi.AwaitRevision(quick, f.conn, rev, nodes)
+		err := nodeapi.AwaitRevision(quick, f.conn, rev, nodes, ring)
 		cancel()
 		if err == nil || ctx.Err() != nil {
 			return err
@@ -167,18 +169,30 @@ func (f *fleet) Barrier(ctx context.Context, rev control.Revision, certain bool)
 	if err != nil {
 		return err
 	}
-	return nodeapi.AwaitRevision(ctx, f.conn, rev, nodes)
+	return nodeapi.AwaitRevision(ctx, f.conn, rev, nodes, ring)
+}
+
+// guards is the ring whose replicas have to know of a change, nil when none
+// have: they keep those out who were let in before access was changed. What is
+// in force at the change, or later, will do: what came before it is fenced off,
+// see docs/protocol.md.
+func (f *fleet) guards(rev control.Revision) *layout.Ring {
+	v := f.mirror.View()
+	if v.Access < rev || v.Layout == nil || len(v.Layout.Meta.Assign) == 0 {
+		return nil
+	}
+	return &v.Layout.Meta
 }
 
 // certainBarrier also waits for nodes that fell silent, until they confirm or
 // have been silent for upFor.
-func (f *fleet) certainBarrier(ctx context.Context, rev control.Revision) error {
+func (f *fleet) certainBarrier(ctx context.Context, rev control.Revision, ring *layout.Ring) error {
 	for {
 		if _, err := f.list(ctx, f.silence()); err != nil {
 			return err
 		}
 		try, cancel := context.WithTimeout(ctx, time.Second)
-		err := nodeapi.AwaitRevision(try, f.conn, rev, f.heard(time.Now().Add(-upFor)))
+		err := nodeapi.AwaitRevision(try, f.conn, rev, f.heard(time.Now().Add(-upFor)), ring)
 		cancel()
 		if err == nil {
 			return nil

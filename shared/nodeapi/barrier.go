@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 
 	"hangar/shared/fault"
+	"hangar/shared/layout"
 	"hangar/shared/object"
 	"hangar/shared/rpc"
 )
@@ -27,35 +29,75 @@ func ServeBarrier(s rpc.Server, await func(ctx context.Context, revision uint64)
 }
 
 // AwaitRevision returns nil once every live node has applied the control state
-// of revision. When ctx ends first, or a node fails, the error (Unavailable)
-// names those that have not: the change itself stands, they follow later.
-func AwaitRevision(ctx context.Context, c rpc.Caller, revision uint64, live []Node) error {
-	if len(live) == 0 {
-		return nil
+// of revision, and of the replicas of each partition of ring so many that every
+// majority of them holds one that has; nil is no ring. When ctx ends first, or a
+// node fails, the error (Unavailable) names those that have not: the change
+// itself stands, they follow later.
+func AwaitRevision(ctx context.Context, c rpc.Caller, revision uint64, live []Node, ring *layout.Ring) error {
+	behind := map[object.NodeID]bool{}
+	for _, n := range live {
+		behind[n.ID] = true
 	}
-	behind := make([]object.NodeID, len(live))
-	for i, n := range live {
-		behind[i] = n.ID
-	}
-	t := rpc.Target{Subject: barrierSubject, Nodes: slices.Clone(behind)}
-	m := rpc.Message{Head: binary.BigEndian.AppendUint64(nil, revision)}
-	err := c.Gather(ctx, t, m, func(a rpc.Answer) bool {
-		if a.Err == nil {
-			behind = slices.DeleteFunc(behind, func(n object.NodeID) bool { return n == a.From })
+	waiting := len(behind)
+	if ring != nil {
+		for _, n := range ring.Nodes {
+			behind[n] = true
 		}
-		return false
-	})
-	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return err
 	}
 	if len(behind) == 0 {
 		return nil
 	}
-	var names []string
+	alive := make(map[object.NodeID]string, len(live))
 	for _, n := range live {
-		if slices.Contains(behind, n.ID) {
-			names = append(names, n.Service+" "+n.ID.String())
+		alive[n.ID] = n.Service
+	}
+	t := rpc.Target{Subject: barrierSubject, Nodes: slices.Collect(maps.Keys(behind))}
+	m := rpc.Message{Head: binary.BigEndian.AppendUint64(nil, revision)}
+	done := func() bool { return waiting == 0 && shutOut(ring, behind) }
+	err := c.Gather(ctx, t, m, func(a rpc.Answer) bool {
+		if a.Err == nil && behind[a.From] {
+			delete(behind, a.From)
+			if _, ok := alive[a.From]; ok {
+				waiting--
+			}
+		}
+		return done()
+	})
+	switch {
+	case done():
+		return nil
+	case err != nil && !errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	var names []string
+	for n := range behind {
+		if service, ok := alive[n]; ok {
+			names = append(names, service+" "+n.String())
+		} else {
+			names = append(names, "replica "+n.String())
 		}
 	}
+	slices.Sort(names)
 	return fault.New(fault.Unavailable, "revision %d is not yet applied by %s", revision, strings.Join(names, ", "))
+}
+
+// shutOut reports whether no set of a ring has a majority among those behind.
+func shutOut(ring *layout.Ring, behind map[object.NodeID]bool) bool {
+	if ring == nil {
+		return true
+	}
+	for p := range ring.Assign {
+		for _, set := range ring.Sets(layout.Partition(p)) {
+			n := 0
+			for _, member := range set {
+				if behind[member] {
+					n++
+				}
+			}
+			if n >= set.Majority() {
+				return false
+			}
+		}
+	}
+	return true
 }

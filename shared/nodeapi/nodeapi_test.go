@@ -14,7 +14,9 @@ import (
 	"go.uber.org/goleak"
 
 	"hangar/shared/fault"
+	"hangar/shared/layout"
 	"hangar/shared/nodeapi"
+	"hangar/shared/object"
 	"hangar/shared/rpc"
 	"hangar/shared/rpc/rpctest"
 )
@@ -109,19 +111,75 @@ func awaitRevision(t *testing.T, lane *rpc.Lane) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	err := nodeapi.AwaitRevision(ctx, p.Client, 42, live)
+	err := nodeapi.AwaitRevision(ctx, p.Client, 42, live, nil)
 	if !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), p.Nodes[1].String()) ||
 		strings.Contains(err.Error(), p.Nodes[0].String()) {
 		t.Errorf("with one node behind: %v", err)
 	}
 	close(applied)
-	if err := nodeapi.AwaitRevision(t.Context(), p.Client, 42, live); err != nil {
+	if err := nodeapi.AwaitRevision(t.Context(), p.Client, 42, live, nil); err != nil {
 		t.Error(err)
 	}
-	if err := nodeapi.AwaitRevision(t.Context(), p.Client, 42, nil); err != nil {
+	if err := nodeapi.AwaitRevision(t.Context(), p.Client, 42, nil, nil); err != nil {
 		t.Error(err)
 	}
-	if err := nodeapi.AwaitRevision(t.Context(), p.Client, 41, live); !fault.Is(err, fault.Unavailable) {
+	if err := nodeapi.AwaitRevision(t.Context(), p.Client, 41, live, nil); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("with all failing: %v", err)
+	}
+}
+
+// TestAwaitRevisionOfReplicas: enough replicas of each set must have applied it,
+// those that nobody has heard of included, but not all.
+func TestAwaitRevisionOfReplicas(t *testing.T) {
+	nats := rpctest.NATS(t)
+	applied := map[object.NodeID]bool{}
+	var nodes []object.NodeID
+	for range 5 {
+		conn := rpctest.Connect(t, nats, rpc.Options{})
+		n := conn.Node()
+		nodes = append(nodes, n)
+		_, err := nodeapi.ServeBarrier(conn, func(context.Context, uint64) error {
+			if !applied[n] {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ring := func(assign, next [][]uint16) *layout.Ring {
+		return &layout.Ring{Epoch: 2, Bits: 1, Nodes: nodes, Assign: assign, Next: next}
+	}
+	rest := ring([][]uint16{{0, 1, 2}, {1, 2, 3}}, nil)
+	joint := ring([][]uint16{{0, 1, 2}, {1, 2, 3}}, [][]uint16{{0, 3, 4}, {1, 2, 3}})
+	pairs := ring([][]uint16{{0, 1}, {2, 3}}, nil)
+	caller := rpctest.Connect(t, nats, rpc.Options{})
+	for _, c := range []struct {
+		ring    *layout.Ring
+		applied []int
+		want    bool
+	}{
+		{rest, []int{1, 2}, true},
+		{rest, []int{0, 1, 3}, true},
+		{rest, []int{0, 1}, false},
+		{rest, []int{0, 3, 4}, false},
+		{joint, []int{1, 2}, false},
+		{joint, []int{1, 2, 3, 4}, true},
+		{joint, []int{0, 1, 3}, true},
+		{pairs, []int{0, 2}, true}, // two of two are no majority without one of them
+		{pairs, []int{0, 1}, false},
+		{nil, nil, true},
+	} {
+		clear(applied)
+		for _, i := range c.applied {
+			applied[nodes[i]] = true
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		err := nodeapi.AwaitRevision(ctx, caller, 7, nil, c.ring)
+		cancel()
+		if (err == nil) != c.want || err != nil && !fault.Is(err, fault.Unavailable) {
+			t.Errorf("%+v: %v", c, err)
+		}
 	}
 }

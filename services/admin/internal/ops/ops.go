@@ -59,9 +59,11 @@ type Fleet interface {
 	Nodes() []Node
 	// Refresh asks anew who is there.
 	Refresh(ctx context.Context) error
-	// Barrier returns nil once every live process's mirror has reached rev,
-	// an error if ctx ended first. With certain set, processes that fell
-	// silent a moment ago count as live.
+	// Barrier returns nil once every live process has applied rev, an error if
+	// ctx ended first. With certain set, processes that fell silent a moment ago
+	// count as live. If rev is a change of access then, after nil, nothing takes
+	// effect any more that an older state allows, whoever was not heard of: of
+	// each row, too few replicas are left that would do it.
 	Barrier(ctx context.Context, rev control.Revision, certain bool) error
 }
 
@@ -157,8 +159,8 @@ func (o *Ops) Now() time.Time { return o.now() }
 // Receipt says what became of a change that is durable.
 type Receipt struct {
 	Revision control.Revision
-	// Everywhere says that every live process has applied it; otherwise the
-	// barrier's time ran out, and they will apply it a little later.
+	// Everywhere says that the barrier was passed: see Fleet. Otherwise its time
+	// ran out, and it will be passed a little later.
 	Everywhere bool
 }
 
