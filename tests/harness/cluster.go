@@ -14,6 +14,7 @@ type Cluster struct {
 	Dir       string
 	S3        []string
 	Admin     string
+	NATS      string // URL
 	Processes []ClusterProcess
 	t         testing.TB
 	p         *Process
@@ -32,12 +33,19 @@ type ClusterProcess struct {
 // everything and waits until it serves. It is stopped when the test ends.
 func StartCluster(t testing.TB, args ...string) *Cluster {
 	t.Helper()
+	return StartClusterOf(t, filepath.Dir(Bin(t, "hangar")), nil, args...)
+}
+
+// StartClusterOf is StartCluster with the binaries of a folder and env added to
+// the environment of all processes.
+func StartClusterOf(t testing.TB, bin string, env []string, args ...string) *Cluster {
+	t.Helper()
 	c := &Cluster{Dir: t.TempDir(), t: t}
-	env := []string{
+	env = append([]string{
 		"HANGAR_ADMIN_TOKEN=" + AdminToken, "HANGAR_DEFAULT_ACCESS_KEY=" + AccessKey,
 		"HANGAR_DEFAULT_SECRET_KEY=" + SecretKey, "HANGAR_DEFAULT_BUCKET=" + Bucket,
-	}
-	c.p = Run(t, env, Bin(t, "hangar"), append([]string{"dev", "--data", c.Dir}, args...)...)
+	}, env...)
+	c.p = Run(t, env, filepath.Join(bin, "hangar"), append([]string{"dev", "--data", c.Dir}, args...)...)
 	t.Cleanup(c.p.Stop)
 	deadline := time.Now().Add(2 * startTimeout)
 	for !c.load() {
@@ -67,12 +75,13 @@ func (c *Cluster) load() bool {
 	var f struct {
 		S3        []string         `json:"s3"`
 		Admin     string           `json:"admin"`
+		NATS      string           `json:"nats"`
 		Processes []ClusterProcess `json:"processes"`
 	}
 	if err := json.Unmarshal(b, &f); err != nil {
 		c.t.Fatalf("cluster.json: %v", err)
 	}
-	c.S3, c.Admin, c.Processes = f.S3, f.Admin, f.Processes
+	c.S3, c.Admin, c.NATS, c.Processes = f.S3, f.Admin, f.NATS, f.Processes
 	return true
 }
 
