@@ -165,20 +165,31 @@ func (m *Mirror) follow(ctx context.Context) error {
 		fresh.revision = info.State.LastSeq
 		m.publish(fresh)
 	}
+	return m.apply(fresh, info.State.LastSeq, msgs, failed)
+}
+
+// apply publishes what arrives until something fails. Until fresh has caught up
+// with end the old view is better than half of the new one: the server that
+// delivers may be behind the one that said where the stream ends. A tool may have
+// removed what was last there; then it does without after idleCheck.
+func (m *Mirror) apply(fresh *state, end Revision, msgs <-chan jetstream.Msg, failed <-chan error) error {
+	patience := time.NewTimer(idleCheck)
+	defer patience.Stop()
+	drained := false
 	for {
 		select {
 		case err := <-failed:
 			return err
+		case <-patience.C:
+			end = 0
 		case msg := <-msgs:
-			caughtUp, err := m.applyBatch(fresh, msg, msgs, info.State.LastSeq)
-			if err != nil {
+			var err error
+			if drained, err = m.applyBatch(fresh, msg, msgs); err != nil {
 				return err
 			}
-			// Until the first time it has caught up, the old view is better
-			// than half of the new one.
-			if caughtUp || m.isCurrent(fresh) {
-				m.publish(fresh)
-			}
+		}
+		if drained && fresh.revision >= end || m.isCurrent(fresh) {
+			m.publish(fresh)
 		}
 	}
 }
@@ -190,17 +201,10 @@ func (m *Mirror) isCurrent(s *state) bool {
 }
 
 // applyBatch applies first and whatever else has arrived, so that a burst
-// costs one view. It reports whether nothing more was pending: then everything
-// up to end, where the stream ended when it was begun to be read, is applied,
-// also what is not there any more.
-func (m *Mirror) applyBatch(s *state, first jetstream.Msg, more <-chan jetstream.Msg, end Revision) (caughtUp bool, err error) {
+// costs one view. It reports whether the server has no more pending.
+func (m *Mirror) applyBatch(s *state, first jetstream.Msg, more <-chan jetstream.Msg) (drained bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	defer func() {
-		if caughtUp {
-			s.revision = max(s.revision, end)
-		}
-	}()
 	msg := first
 	for n := 1; ; n++ {
 		meta, err := msg.Metadata()
@@ -208,14 +212,14 @@ func (m *Mirror) applyBatch(s *state, first jetstream.Msg, more <-chan jetstream
 			return false, fault.Wrap(fault.Internal, err, "control message without position")
 		}
 		s.apply(msg.Subject()[len(subjectPrefix):], msg.Data(), msg.Headers().Get(operationKey) != "", meta.Sequence.Stream)
-		caughtUp = meta.NumPending == 0
+		drained = meta.NumPending == 0
 		if n == batchMax {
-			return caughtUp, nil
+			return drained, nil
 		}
 		select {
 		case msg = <-more:
 		default:
-			return caughtUp, nil
+			return drained, nil
 		}
 	}
 }
