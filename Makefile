@@ -61,7 +61,7 @@ consistency-bites: ## binaries with one rule of the protocol switched off lose a
 	@CGO_ENABLED=0 $(GO) build -trimpath -tags mutations -ldflags '$(LDFLAGS)' -o $(MUTANTS)/ \
 		./services/standalone/cmd/hangar ./services/gateway/cmd/gateway ./services/meta/cmd/meta \
 		./services/blocks/cmd/blocks ./services/admin/cmd/admin
-	@cd tests && HANGAR_MUTANTS=$(MUTANTS) $(GO) test -timeout 1h -count=1 -v -run 'TestBites|TestFenceBites' ./consistency | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
+	@cd tests && HANGAR_MUTANTS=$(MUTANTS) $(GO) test -timeout 1h -count=1 -v -run 'TestBites|TestFenceBites|TestBehindBites' ./consistency | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
 
 race: ## unit tests with the race detector
 	$(SAY) "Unit tests with the race detector"
