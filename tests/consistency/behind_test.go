@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -77,9 +78,11 @@ func newBehind(t *testing.T, bin string, env []string) *behind {
 	r.proxy = natsproxy.Start(t, r.c.NATS)
 	listen, ops := harness.FreeAddr(t), harness.FreeAddr(t)
 	r.s3 = "http://" + listen
-	gateway := harness.Run(t, append([]string{
+	cmd := exec.Command(filepath.Join(bin, "gateway"))
+	cmd.Env = append([]string{ // not what this test was started with
 		"HANGAR_NATS_URL=" + r.proxy.URL(), "HANGAR_S3_ADDR=" + listen, "HANGAR_OPS_ADDR=" + ops,
-	}, env...), filepath.Join(bin, "gateway"))
+	}, env...)
+	gateway := harness.RunWith(t, "gateway", cmd, (*exec.Cmd).Start)
 	t.Cleanup(gateway.Kill)
 	gateway.AwaitHealthy("http://" + ops + "/health")
 
