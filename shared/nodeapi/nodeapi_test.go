@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -132,13 +133,16 @@ func awaitRevision(t *testing.T, lane *rpc.Lane) {
 // those that nobody has heard of included, but not all.
 func TestAwaitRevisionOfReplicas(t *testing.T) {
 	nats := rpctest.NATS(t)
-	applied := map[object.NodeID]bool{}
+	var mu sync.Mutex
+	applied := map[object.NodeID]bool{} // guarded by mu: some answer late
 	var nodes []object.NodeID
 	for range 5 {
 		conn := rpctest.Connect(t, nats, rpc.Options{})
 		n := conn.Node()
 		nodes = append(nodes, n)
 		_, err := nodeapi.ServeBarrier(conn, func(context.Context, uint64) error {
+			mu.Lock()
+			defer mu.Unlock()
 			if !applied[n] {
 				return errors.New("not yet")
 			}
@@ -171,10 +175,12 @@ func TestAwaitRevisionOfReplicas(t *testing.T) {
 		{pairs, []int{0, 1}, false},
 		{nil, nil, true},
 	} {
+		mu.Lock()
 		clear(applied)
 		for _, i := range c.applied {
 			applied[nodes[i]] = true
 		}
+		mu.Unlock()
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		err := nodeapi.AwaitRevision(ctx, caller, 7, nil, c.ring)
 		cancel()

@@ -7,6 +7,7 @@ package natsproxy
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -48,7 +49,7 @@ func (c *conn) close() { _, _ = c.client.Close(), c.server.Close() }
 // Start forwards to the server at url, "nats://host:port".
 func Start(t testing.TB, url string) *Proxy {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +57,7 @@ func Start(t testing.TB, url string) *Proxy {
 		addr: ln.Addr().String(), to: strings.TrimPrefix(url, "nats://"), ln: ln,
 		conns: map[*conn]bool{},
 	}
-	p.ended.Go(p.accept)
+	p.ended.Go(func() { p.accept(t.Context()) })
 	t.Cleanup(p.stop)
 	return p
 }
@@ -96,13 +97,13 @@ func (p *Proxy) stop() {
 	p.ended.Wait()
 }
 
-func (p *Proxy) accept() {
+func (p *Proxy) accept(ctx context.Context) {
 	for {
 		client, err := p.ln.Accept()
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", p.to)
+		server, err := (&net.Dialer{}).DialContext(ctx, "tcp", p.to)
 		if err != nil {
 			_ = client.Close() // the client tries again
 			continue
