@@ -48,6 +48,15 @@ func benchmarkClient(b *testing.B, client *metaapi.Client) {
 			}
 		}
 	})
+	b.Run("get-admitted", func(b *testing.B) { // the context is made once per request of a client
+		ctx := metaapi.WithAdmission(ctx, newAdmission(1<<40))
+		b.ReportAllocs()
+		for i := range b.N {
+			if _, err := client.Get(ctx, keys[i%1000]); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	b.Run("scan1000", func(b *testing.B) {
 		b.ReportAllocs()
 		for range b.N {
