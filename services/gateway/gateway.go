@@ -128,7 +128,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	seen := newMetrics(g.deps.Telemetry.Registry)
 	defer seen.unregister()
 	if conf != nil {
-		seen.certificate(conf.Certificates[0].Leaf.NotAfter)
+		seen.certificate(conf)
 	}
 	cluster := g.deps.View().Cluster
 	api := s3.New(s3.Options{

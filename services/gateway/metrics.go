@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"crypto/tls"
 	"strconv"
 	"time"
 
@@ -48,14 +49,18 @@ func (m *metrics) track(active func() int64) {
 	}, func() float64 { return float64(active()) }))
 }
 
-// certificate shows until when the certificate of the S3 API is valid.
-func (m *metrics) certificate(until time.Time) {
-	g := prometheus.NewGauge(prometheus.GaugeOpts{
+// certificate shows until when the certificate of the S3 API in use is valid.
+func (m *metrics) certificate(conf *tls.Config) {
+	m.add(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "hangar_s3_certificate_expiry_timestamp_seconds",
 		Help: "When the certificate of the S3 API expires, in Unix seconds; absent without TLS.",
-	})
-	g.Set(float64(until.Unix()))
-	m.add(g)
+	}, func() float64 {
+		pair, err := conf.GetCertificate(&tls.ClientHelloInfo{})
+		if err != nil || pair.Leaf == nil {
+			return 0 // as one that has expired: the alert says to look
+		}
+		return float64(pair.Leaf.NotAfter.Unix())
+	}))
 }
 
 func (m *metrics) observe(o s3.Outcome) {

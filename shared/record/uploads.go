@@ -44,7 +44,7 @@ type HeldUpload struct {
 // Hold takes an upload for the caller. Errors: NotFound (there is no such
 // upload), Unavailable (somebody else holds it).
 func (u Uploads) Hold(ctx context.Context, bucket object.BucketID, key string, id object.VersionID) (held HeldUpload, err error) {
-	now := u.Now()
+	now := u.Now().Truncate(time.Millisecond) // as it is stored: GiveUp compares
 	held.Bucket, held.Key, held.ID = bucket, key, id
 	_, err = u.Rows.Update(ctx, UploadKey(bucket, key, id), func(current metaapi.Row) (*metaapi.Value, error) {
 		if current.Value == nil {

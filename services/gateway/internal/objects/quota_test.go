@@ -80,11 +80,11 @@ func TestQuotaOfParts(t *testing.T) {
 		return w.UploadPart(ctx, PartInput{Location: w.at(key), Upload: id, Number: number, Body: bodyOf(make([]byte, n))})
 	}
 	id := upload("a")
-	p, err := part("a", id, 1, 60)
+	_, err := part("a", id, 1, 60)
 	accepted(t, "part", err)
 	_, err = part("a", id, 2, 41)
 	refused(t, "part too large", err)
-	p, err = part("a", id, 1, 100)
+	p, err := part("a", id, 1, 100)
 	accepted(t, "part uploaded again", err)
 	w.holds(t, 0, 100)
 	refused(t, "object beside it", w.putN(t, "b", 1))
