@@ -3,7 +3,6 @@ package gateway
 import (
 	"crypto/tls"
 	"strconv"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
