@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"hangar/shared/fault"
 	"hangar/shared/object"
@@ -109,7 +110,13 @@ func (c *Client) Delete(ctx context.Context, keyID string, bucket object.BucketI
 	return err
 }
 
+// callTimeout is for zones far apart: deleting a bucket takes some twenty ways
+// from zone to zone, most of them in the control state.
+const callTimeout = 25 * time.Second
+
 func call[A any](ctx context.Context, c rpc.Caller, op string, request any) (a A, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	head, err := json.Marshal(request)
 	if err != nil {
 		return a, fault.Wrap(fault.Invalid, err, "encode request")

@@ -144,8 +144,21 @@ func TestZones(t *testing.T) {
 	t.Run("far apart", func(t *testing.T) { farApart(t, c) })
 }
 
-// farApart: at 300 ms there and back nothing fails, and nothing is done twice.
+// farApart: at 300 ms there and back nothing fails, and nothing is done twice. It
+// begins once everybody is back at the NATS server of its zone that was killed
+// before: moving costs the requests under way their answers.
 func farApart(t *testing.T, c *geo.Cluster) {
+	home := "connected to NATS again\" service="
+	at := "url=nats://" + c.Process("nats-1").Host.Addr().String()
+	eventually(t, "going back to NATS in "+c.Zone(1), func(context.Context) error {
+		for _, name := range []string{"admin-1", "meta-1", "blocks-1", "gateway-1"} {
+			out := c.Process(name).Output()
+			if last := strings.LastIndex(out, home); last < 0 || !strings.Contains(out[last:], at) {
+				return fmt.Errorf("%s is not back", name)
+			}
+		}
+		return nil
+	})
 	c.Net.LinkZones(netns.Link{Delay: 150 * time.Millisecond, Jitter: 20 * time.Millisecond})
 	client := c.S3(1, impatient)
 	ctx := t.Context()
