@@ -120,7 +120,13 @@ type whichVariable struct {
 	Variable *string `json:"variable,omitempty"`
 }
 
+// getWorkerVariable leaves out nodes that do not have the variable when it is
+// for all nodes: services have different ones.
 func getWorkerVariable(c call, in whichVariable) (answers[map[string]string], error) {
+	missing := fault.NotFound
+	if c.Query("node") == ops.AllNodes {
+		missing = fault.NotImplemented
+	}
 	return ask(c, ops.WithWorkers, ops.QuickAnswer, func(ctx context.Context, r nodeapi.Remote) (map[string]string, error) {
 		all, err := r.Variables(ctx)
 		if err != nil || in.Variable == nil {
@@ -128,7 +134,7 @@ func getWorkerVariable(c call, in whichVariable) (answers[map[string]string], er
 		}
 		value, ok := all[*in.Variable]
 		if !ok {
-			return nil, fault.New(fault.NotFound, "the node has no variable %q", *in.Variable)
+			return nil, fault.New(missing, "the node has no variable %q", *in.Variable)
 		}
 		return map[string]string{*in.Variable: value}, nil
 	})
@@ -139,8 +145,7 @@ type variable struct {
 	Value    string `json:"value"`
 }
 
-// setWorkerVariable leaves out nodes that do not have the variable when it is
-// for all nodes: services have different ones.
+// setWorkerVariable likewise.
 func setWorkerVariable(c call, in variable) (answers[variable], error) {
 	if in.Variable == "" {
 		return answers[variable]{}, invalid("give the name of a variable")
