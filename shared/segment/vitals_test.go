@@ -38,7 +38,7 @@ func TestFailing(t *testing.T) {
 	}
 	failing(t, l, "failed: ")
 	room.Store(1 << 40)
-	at := add(t, l, b)
+	add(t, l, b)
 	failing(t, l, "")
 	at, err := l.Append(b)
 	if err != nil {

@@ -145,11 +145,10 @@ func (m *maker) access() error {
 	if err != nil {
 		return err
 	}
-	a, err := datadir.ReadAccess(m.Dir)
-	if !errors.Is(err, fs.ErrNotExist) {
+	if _, err := datadir.ReadAccess(m.Dir); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	a = datadir.Access{
+	a := datadir.Access{
 		S3Endpoint: m.S3Endpoint, Region: "hangar", AccessKey: "GK" + random(12), SecretKey: random(32),
 		AdminEndpoint: m.AdminEndpoint, AdminToken: token, CA: "ca.crt",
 	}
