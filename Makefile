@@ -52,7 +52,7 @@ consistency: build ## the long form; HANGAR_SEED=… and HANGAR_LENGTH=… repea
 
 durability: build ## ten thousand objects outlive nodes, zones and disks
 	$(SAY) "Durability (long form)"
-	@cd tests && HANGAR_LONG=1 $(GO) test -timeout 1h -count=1 -v -run TestDurability ./consistency | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
+	@cd tests && HANGAR_LONG=1 $(GO) test -timeout 75m -count=1 -v -run TestDurability ./consistency | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
 
 MUTANTS := $(CURDIR)/$(BIN)/mutations
 consistency-bites: ## binaries with one rule of the protocol switched off lose against the consistency tests

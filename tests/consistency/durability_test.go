@@ -21,7 +21,7 @@ func TestDurability(t *testing.T) {
 	}
 	s := seed(t)
 	t.Logf("seed %d", s)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
 	c, err := Start(t, Shape{Meta: 3, Blocks: 3, Gateways: 3, Bin: bin(t)})
 	if err != nil {
