@@ -20,6 +20,7 @@ import (
 	"hangar/services/blocks"
 	"hangar/services/gateway"
 	"hangar/services/meta"
+	"hangar/services/standalone/internal/adminclient"
 	"hangar/services/standalone/internal/birth"
 	"hangar/services/standalone/internal/datadir"
 	"hangar/services/standalone/internal/secrets"
@@ -154,13 +155,13 @@ func TestServicesNeedNoMoreThanTheirRights(t *testing.T) {
 
 	access, err := datadir.ReadAccess(g.dir)
 	must(t, err)
-	client, err := datadir.Client(g.file("ca.crt"))
+	api, err := adminclient.Access{Endpoint: "https://" + addr, Token: access.AdminToken, CA: g.file("ca.crt")}.Client()
 	must(t, err)
-	t.Cleanup(client.CloseIdleConnections)
+	t.Cleanup(api.HTTP.CloseIdleConnections)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	cluster := birth.Cluster{
-		Endpoint: "https://" + addr, Token: access.AdminToken, Client: client, Meta: 2, Blocks: 2,
+		API: api, Meta: 2, Blocks: 2,
 		AccessKey: access.AccessKey, SecretKey: access.SecretKey,
 	}
 	made, err := birth.Make(ctx, cluster)

@@ -6,11 +6,14 @@ package adminclient
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 )
@@ -19,6 +22,25 @@ import (
 type Client struct {
 	Access
 	HTTP *http.Client
+}
+
+// Client returns the client of the cluster. Its HTTP trusts the certificate in
+// the file CA, any well-known one when there is none.
+func (a Access) Client() (*Client, error) {
+	if a.CA == "" {
+		return &Client{a, http.DefaultClient}, nil
+	}
+	b, err := os.ReadFile(a.CA)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(b) {
+		return nil, fmt.Errorf("%s holds no certificate", a.CA)
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	return &Client{a, &http.Client{Transport: t}}, nil
 }
 
 // Request is one call of an operation.

@@ -4,24 +4,25 @@
 package birth
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
+	"net/url"
 	"time"
+
+	"hangar/services/standalone/internal/adminclient"
 )
 
 // nominalCapacity of every node: where all are alike only the ratios matter.
 const nominalCapacity = 1 << 40
 
+// callTimeout bounds one call: the processes are still starting.
+const callTimeout = 20 * time.Second
+
 // Cluster is what shall be there.
 type Cluster struct {
-	// Endpoint and Token of the Admin API; Client asks it, http.DefaultClient
-	// when nil.
-	Endpoint, Token string
-	Client          *http.Client
+	// API is the cluster's Admin API.
+	API *adminclient.Client
 	// Meta and Blocks are how many storage nodes to wait for.
 	Meta, Blocks int
 	// AccessKey, SecretKey and Bucket to make; with no Bucket none is made.
@@ -74,7 +75,7 @@ type node struct {
 
 func (c Cluster) reported(ctx context.Context) (storage []node, err error) {
 	var status struct{ Nodes []node }
-	if err := c.call(ctx, http.MethodGet, "GetClusterStatus", nil, &status); err != nil {
+	if err := c.call(ctx, get("GetClusterStatus"), &status); err != nil {
 		return nil, err
 	}
 	up := map[string]int{}
@@ -102,16 +103,16 @@ func (c Cluster) applyLayout(ctx context.Context, nodes []node) error {
 		return nil
 	}
 	var staged struct{ Version int }
-	if err := c.call(ctx, http.MethodPost, "UpdateClusterLayout", map[string]any{"roles": roles}, &staged); err != nil {
+	if err := c.call(ctx, post("UpdateClusterLayout", map[string]any{"roles": roles}), &staged); err != nil {
 		return err
 	}
-	return c.call(ctx, http.MethodPost, "ApplyClusterLayout", map[string]any{"version": staged.Version + 1}, nil)
+	return c.call(ctx, post("ApplyClusterLayout", map[string]any{"version": staged.Version + 1}), nil)
 }
 
 // makeKey imports the cluster's access key and makes the bucket asked for.
 func (c Cluster) makeKey(ctx context.Context) (made bool, err error) {
 	var keys []struct{ ID string }
-	if err := c.call(ctx, http.MethodGet, "ListKeys", nil, &keys); err != nil {
+	if err := c.call(ctx, get("ListKeys"), &keys); err != nil {
 		return false, err
 	}
 	for _, k := range keys {
@@ -120,57 +121,44 @@ func (c Cluster) makeKey(ctx context.Context) (made bool, err error) {
 		}
 	}
 	in := map[string]any{"accessKeyId": c.AccessKey, "secretAccessKey": c.SecretKey, "name": "first"}
-	if err := c.call(ctx, http.MethodPost, "ImportKey", in, nil); err != nil {
+	if err := c.call(ctx, post("ImportKey", in), nil); err != nil {
 		return false, err
 	}
-	allow := map[string]any{"allow": map[string]bool{"createBucket": true}}
-	if err := c.call(ctx, http.MethodPost, "UpdateKey?id="+c.AccessKey, allow, nil); err != nil {
+	allow := post("UpdateKey", map[string]any{"allow": map[string]bool{"createBucket": true}})
+	allow.Query = url.Values{"id": {c.AccessKey}}
+	if err := c.call(ctx, allow, nil); err != nil {
 		return false, err
 	}
 	if c.Bucket == "" {
 		return true, nil
 	}
 	var bucket struct{ ID string }
-	if err := c.call(ctx, http.MethodPost, "CreateBucket", map[string]any{"globalAlias": c.Bucket}, &bucket); err != nil {
+	if err := c.call(ctx, post("CreateBucket", map[string]any{"globalAlias": c.Bucket}), &bucket); err != nil {
 		return false, err
 	}
-	return true, c.call(ctx, http.MethodPost, "AllowBucketKey", map[string]any{
+	return true, c.call(ctx, post("AllowBucketKey", map[string]any{
 		"bucketId": bucket.ID, "accessKeyId": c.AccessKey, "permissions": map[string]bool{"read": true, "write": true, "owner": true},
-	}, nil)
+	}), nil)
 }
 
 // call does one operation of the Admin API.
-func (c Cluster) call(ctx context.Context, method, op string, in, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+func (c Cluster) call(ctx context.Context, r adminclient.Request, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	b, err := json.Marshal(in)
+	a, err := c.API.Call(ctx, r)
 	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, method, c.Endpoint+"/v2/"+op, bytes.NewReader(b))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+c.Token)
-	req.Header.Set("Content-Type", "application/json")
-	client := c.Client
-	if client == nil {
-		client = http.DefaultClient
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("%s: %s: %s", op, resp.Status, bytes.TrimSpace(answer))
+		return fmt.Errorf("%s: %w", r.Operation, err)
 	}
 	if out == nil {
 		return nil
 	}
-	return json.Unmarshal(answer, out)
+	return a.Decode(out)
+}
+
+func get(op string) adminclient.Request {
+	return adminclient.Request{Method: http.MethodGet, Operation: op}
+}
+
+func post(op string, in any) adminclient.Request {
+	return adminclient.Request{Method: http.MethodPost, Operation: op, Body: in}
 }

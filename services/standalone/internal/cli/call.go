@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"hangar/services/standalone/internal/adminclient"
-	"hangar/services/standalone/internal/datadir"
 	"hangar/services/standalone/internal/terminal"
 )
 
@@ -25,17 +24,21 @@ type client struct {
 	json, yes, noColor bool
 }
 
-// call does one operation.
-func (c *client) call(cmd *cobra.Command, r adminclient.Request) (adminclient.Answer, error) {
+// api reaches the cluster that flags, environment and data directory name.
+func (c *client) api() (*adminclient.Client, error) {
 	access, err := adminclient.Find(c.given, os.Environ())
 	if err != nil {
-		return adminclient.Answer{}, err
+		return nil, err
 	}
-	trusting, err := datadir.Client(access.CA)
+	return access.Client()
+}
+
+// call does one operation.
+func (c *client) call(cmd *cobra.Command, r adminclient.Request) (adminclient.Answer, error) {
+	api, err := c.api()
 	if err != nil {
 		return adminclient.Answer{}, err
 	}
-	api := adminclient.Client{Access: access, HTTP: trusting}
 	a, err := api.Call(cmd.Context(), r)
 	if a.Late {
 		fmt.Fprintln(cmd.ErrOrStderr(), "The change is made; not every process of the cluster has confirmed that it knows it yet.")

@@ -4,13 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"hangar/services/standalone/internal/adminclient"
 	"hangar/services/standalone/internal/birth"
 	"hangar/services/standalone/internal/datadir"
 	"hangar/services/standalone/internal/secrets"
@@ -62,24 +60,20 @@ func initClusterCommand(c *client) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("hangar init secrets comes first: %w", err)
 			}
-			access, err := adminclient.Find(c.given, os.Environ())
-			if err != nil {
-				return err
-			}
-			ask, err := datadir.Client(access.CA)
+			api, err := c.api()
 			if err != nil {
 				return err
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), wait)
 			defer cancel()
 			made, err := birth.Make(ctx, birth.Cluster{
-				Endpoint: access.Endpoint, Token: access.Token, Client: ask, Meta: meta, Blocks: blocks,
+				API: api, Meta: meta, Blocks: blocks,
 				AccessKey: a.AccessKey, SecretKey: a.SecretKey, Bucket: bucket,
 			})
 			if err != nil {
 				return err
 			}
-			if err := birth.Poll(ctx, func() error { return serves(ctx, ask, a.S3Endpoint) }); err != nil {
+			if err := birth.Poll(ctx, func() error { return serves(ctx, api.HTTP, a.S3Endpoint) }); err != nil {
 				return fmt.Errorf("the S3 endpoint: %w", err)
 			}
 			if !made { // later starts write into somebody's log

@@ -3,11 +3,8 @@
 package datadir
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 )
@@ -42,25 +39,6 @@ func ReadAccess(dir string) (Access, error) {
 		return Access{}, fmt.Errorf("%s is damaged: %w", path, err)
 	}
 	return a, nil
-}
-
-// Client asks endpoints whose certificates are signed by the one in the file
-// ca; any well-known one when it is empty.
-func Client(ca string) (*http.Client, error) {
-	if ca == "" {
-		return http.DefaultClient, nil
-	}
-	b, err := os.ReadFile(ca)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(b) {
-		return nil, fmt.Errorf("%s holds no certificate", ca)
-	}
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	return &http.Client{Transport: t}, nil
 }
 
 // WriteAccess replaces the file atomically and durably, mode 0600.

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"hangar/services/standalone/internal/adminclient"
 	"hangar/services/standalone/internal/birth"
 	"hangar/services/standalone/internal/datadir"
 	"hangar/shared/config"
@@ -238,8 +239,12 @@ func awaitListening(ctx context.Context, addr string) error {
 func (o *Options) bringUp(ctx context.Context, c *Cluster) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	_, err := birth.Make(ctx, birth.Cluster{
-		Endpoint: c.Admin, Token: c.AdminToken, Meta: o.Meta, Blocks: o.Blocks,
+	api, err := adminclient.Access{Endpoint: c.Admin, Token: c.AdminToken}.Client()
+	if err != nil {
+		return err
+	}
+	_, err = birth.Make(ctx, birth.Cluster{
+		API: api, Meta: o.Meta, Blocks: o.Blocks,
 		AccessKey: c.AccessKey, SecretKey: c.SecretKey, Bucket: c.Bucket,
 	})
 	if err != nil {
