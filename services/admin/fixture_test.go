@@ -140,16 +140,7 @@ func (s *site) another() (url string) {
 func (s *site) join(service string, await func(context.Context, uint64) error) (*rpc.Conn, *control.Mirror) {
 	s.t.Helper()
 	id := process.Identity{Node: process.Describe(service, "test", "zone-1", object.NewNodeID())}
-	conn, err := rpc.Connect(s.ctx(), rpc.Options{InProcess: s.srv.InProcess(), Node: id.Node.ID, Logger: quiet})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(conn.Close)
-	mirror, err := control.NewMirror(conn.NATS(), control.MirrorOptions{Log: quiet})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.run(mirror.Run)
+	conn, mirror := s.connect(id.Node.ID)
 	s.mirrors = append(s.mirrors, mirror)
 	if await == nil {
 		await = mirror.WaitRevision
@@ -169,12 +160,10 @@ func (s *site) join(service string, await func(context.Context, uint64) error) (
 	return conn, mirror
 }
 
-// guard lets metaNode answer barriers. It does not announce itself: replicas are
-// asked whether they were heard of or not.
-func (s *site) guard() {
+// connect connects a node to the broker, and has it follow the control state.
+func (s *site) connect(id object.NodeID) (*rpc.Conn, *control.Mirror) {
 	s.t.Helper()
-	s.replica = new(replica)
-	conn, err := rpc.Connect(s.ctx(), rpc.Options{InProcess: s.srv.InProcess(), Node: metaNode, Logger: quiet})
+	conn, err := rpc.Connect(s.ctx(), rpc.Options{InProcess: s.srv.InProcess(), Node: id, Logger: quiet})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -184,6 +173,15 @@ func (s *site) guard() {
 		s.t.Fatal(err)
 	}
 	s.run(mirror.Run)
+	return conn, mirror
+}
+
+// guard lets metaNode answer barriers. It does not announce itself: replicas are
+// asked whether they were heard of or not.
+func (s *site) guard() {
+	s.t.Helper()
+	s.replica = new(replica)
+	conn, mirror := s.connect(metaNode)
 	if _, err := nodeapi.ServeBarrier(conn, s.replica.await(mirror)); err != nil {
 		s.t.Fatal(err)
 	}

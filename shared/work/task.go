@@ -326,7 +326,7 @@ func (t *Task) advance(ctx context.Context, run uint64, next Step, err error) (w
 	}
 	t.Result(err)
 	if err != nil {
-		return min(minRetry<<min(t.inARow()-1, 10), maxRetry)
+		return min(minRetry<<min(t.results.inARow()-1, 10), maxRetry)
 	}
 	k := &t.kept
 	k.Cursor, k.Progress = next.Cursor, next.Progress

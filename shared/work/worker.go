@@ -51,9 +51,10 @@ type WorkerOptions struct {
 //
 // Safe for concurrent use, also by several goroutines of the same work.
 type Worker struct {
-	opts WorkerOptions
-	set  *Set
-	id   uint64
+	opts    WorkerOptions
+	set     *Set
+	id      uint64
+	results Results
 
 	mu          sync.Mutex
 	state       nodeapi.WorkerState // guarded by mu: Busy, Idle or Done
@@ -61,9 +62,6 @@ type Worker struct {
 	rest        time.Duration       // guarded by mu: the last of them
 	since       time.Time           // guarded by mu: when the worker began or ceased to work
 	busy, quiet time.Duration       // guarded by mu: worked and rested until since
-	errors, row int64               // guarded by mu: in all and in a row
-	lastError   string              // guarded by mu
-	lastErrorAt time.Time           // guarded by mu
 	progress    string              // guarded by mu
 	tranquility Tranquility         // guarded by mu
 	changed     chan struct{}       // guarded by mu; closed when tranquility changes
@@ -106,16 +104,10 @@ func (w *Worker) Idle() { w.become(nodeapi.Idle) }
 // Result notes how a piece of work ended. An error is counted and logged; nil
 // ends a row of errors.
 func (w *Worker) Result(err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if err == nil {
-		w.row = 0
-		return
+	w.results.Note(time.Now(), err)
+	if err != nil {
+		w.set.log.Warn("background work failed", slog.String("work", w.opts.Name), slog.Any("error", err))
 	}
-	w.errors++
-	w.row++
-	w.lastError, w.lastErrorAt = err.Error(), time.Now()
-	w.set.log.Warn("background work failed", slog.String("work", w.opts.Name), slog.Any("error", err))
 }
 
 // Progress says how far the work has come, for people: "12.3 %".
@@ -204,10 +196,10 @@ func (w *Worker) Status() nodeapi.Worker {
 	if w.opts.Notes != nil {
 		s.Notes = w.opts.Notes()
 	}
+	w.results.Describe(&s)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s.State, s.Progress = w.now(), w.progress
-	s.Errors, s.ConsecutiveErrors, s.LastError, s.LastErrorAt = w.errors, w.row, w.lastError, w.lastErrorAt
 	if s.State == nodeapi.Throttled {
 		s.Rest = w.rest
 	}
@@ -227,13 +219,6 @@ func (w *Worker) ratio() float64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.set.foreground.ratio(w.tranquility)
-}
-
-// inARow counts the pieces of work that failed since the last that did not.
-func (w *Worker) inARow() int64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.row
 }
 
 // times are how long the worker has worked and rested so far.

@@ -9,39 +9,13 @@ import (
 	"hangar/shared/fault"
 	"hangar/shared/nodeapi"
 	"hangar/shared/object"
+	"hangar/shared/work"
 )
-
-// workerLog remembers how a piece of background work went.
-type workerLog struct {
-	mu          sync.Mutex
-	errors, row int64 // since the process began, and in a row; guarded by mu
-	last        string
-	lastAt      time.Time
-}
-
-func (w *workerLog) note(now time.Time, err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if err == nil {
-		w.row = 0
-		return
-	}
-	w.errors++
-	w.row++
-	w.last, w.lastAt = err.Error(), now
-}
-
-func (w *workerLog) describe(into nodeapi.Worker) nodeapi.Worker {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	into.Errors, into.ConsecutiveErrors, into.LastError, into.LastErrorAt = w.errors, w.row, w.last, w.lastAt
-	return into
-}
 
 // tidying is the repair of aliases: an order wakes Run, which does it.
 type tidying struct {
-	workerLog
-	order chan struct{} // of one place
+	results work.Results
+	order   chan struct{} // of one place
 
 	mu      sync.Mutex
 	ordered bool                       // and not done yet; guarded by mu
@@ -60,14 +34,16 @@ var _ nodeapi.Operator = Operator{}
 func (o Operator) Workers(context.Context) ([]nodeapi.Worker, error) {
 	v := o.View()
 	waiting := int64(len(v.Deleted()))
-	sweep := o.sweeps.describe(nodeapi.Worker{ID: 1, Name: "Clearing up after deletions", State: nodeapi.Idle, QueueLength: &waiting})
+	sweep := nodeapi.Worker{ID: 1, Name: "Clearing up after deletions", State: nodeapi.Idle, QueueLength: &waiting}
+	o.sweeps.Describe(&sweep)
 	if waiting > 0 {
 		sweep.State = nodeapi.Busy
 	}
 	o.tidy.mu.Lock()
 	ordered, changed := o.tidy.ordered, o.tidy.changed
 	o.tidy.mu.Unlock()
-	tidy := o.tidy.describe(nodeapi.Worker{ID: 2, Name: "Repair of aliases", State: nodeapi.Done})
+	tidy := nodeapi.Worker{ID: 2, Name: "Repair of aliases", State: nodeapi.Done}
+	o.tidy.results.Describe(&tidy)
 	if ordered {
 		tidy.State = nodeapi.Busy
 	}
@@ -132,7 +108,7 @@ func (o *Ops) tidyAliases(ctx context.Context) {
 	if err != nil || done {
 		t.suspect = nil
 	}
-	t.note(o.now(), err)
+	t.results.Note(o.now(), err)
 	if err != nil && ctx.Err() == nil {
 		o.log.WarnContext(ctx, "repair of aliases", "error", err)
 	}

@@ -17,6 +17,7 @@ import (
 	"hangar/shared/metaapi"
 	"hangar/shared/object"
 	"hangar/shared/rpc"
+	"hangar/shared/work"
 )
 
 const (
@@ -110,7 +111,7 @@ type Ops struct {
 	log     *slog.Logger
 	compute func(layout.Input) (layout.Assignment, error)
 
-	sweeps workerLog
+	sweeps work.Results
 	tidy   tidying
 	// late counts changes that were not applied everywhere in time.
 	late atomic.Int64
@@ -201,7 +202,7 @@ func (o *Ops) Run(ctx context.Context) error {
 		if err != nil && ctx.Err() == nil {
 			o.log.WarnContext(ctx, "clearing up after deletions", "error", err)
 		}
-		o.sweeps.note(o.now(), err)
+		o.sweeps.Note(o.now(), err)
 		o.tidyAliases(ctx)
 		select {
 		case <-tick.C:
