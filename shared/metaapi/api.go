@@ -28,6 +28,8 @@ const (
 	Parts Table = 3
 	// Manifests: pages of block lists. Key = manifest id (16 raw bytes) + page (4 bytes).
 	Manifests Table = 4
+	// Items of K2V: Key = partition key, Sub = sort key.
+	Items Table = 5
 )
 
 // RowKey names a row. Rows of one (Bucket, Key) live in one partition, whatever
