@@ -142,7 +142,7 @@ $(JAEGER): tests/jaeger/go.mod
 
 trace-test: build $(JAEGER) ## one request is one trace, as a real trace backend (Jaeger) shows it
 	$(SAY) "Traces in Jaeger"
-	@cd tests && HANGAR_JAEGER=$(JAEGER) $(GO) test -count=1 -v -run TestJaeger ./e2e | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
+	@cd tests && JAEGER_BIN=$(JAEGER) $(GO) test -count=1 -v -run TestJaeger ./e2e | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
 
 clean: ## remove what was built; with DATA_TOO=yes also the containers' data and secrets
 	@if [ "$(DATA_TOO)" = yes ]; then $(COMPOSE) down --volumes && rm -rf $(SECRETS) $(COMPOSE_DIR)/.env; fi
