@@ -59,8 +59,10 @@ func (c *Config) certificate(log *slog.Logger) certificate.Files {
 
 // Deps is what an admin service stands on. The mirror must be running.
 type Deps struct {
-	Conn   *rpc.Conn
-	Mirror *control.Mirror
+	Conn *rpc.Conn
+	// Control is a connection that may change the control state; nil: Conn may.
+	Control *rpc.Conn
+	Mirror  *control.Mirror
 	// Rows tells whether buckets are empty. Without it none can be deleted.
 	Rows metaapi.Rows
 	// Registry is what /metrics shows; nil makes one.
@@ -101,7 +103,10 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 	if deps.Log == nil {
 		deps.Log = slog.Default()
 	}
-	store, err := control.OpenStore(ctx, deps.Conn.NATS(), control.StoreOptions{Replicas: cfg.ControlReplicas})
+	if deps.Control == nil {
+		deps.Control = deps.Conn
+	}
+	store, err := control.OpenStore(ctx, deps.Control.NATS(), control.StoreOptions{Replicas: cfg.ControlReplicas})
 	if err != nil {
 		return nil, err
 	}

@@ -74,7 +74,7 @@ func withControl(ctx context.Context, at cli.ControlAt, do func(context.Context,
 			if at.NATS != "" {
 				n.URL = at.NATS
 			}
-			o = rpc.Options{URL: n.URL, User: n.User, Password: n.Password, Token: n.Token, TLSCA: n.CA, TLSCert: n.Cert, TLSKey: n.Key, InboxPrefix: n.Inbox}
+			o = n.Options()
 		}
 		o.Name, o.Node = "hangar control", object.NewNodeID()
 		conn, err := rpc.Connect(work, o)

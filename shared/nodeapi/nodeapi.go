@@ -130,7 +130,7 @@ func List(ctx context.Context, nc *nats.Conn, silence time.Duration) (nodes []No
 	ctx, cancel := context.WithTimeout(ctx, Window)
 	defer cancel()
 	answers := make(chan *nats.Msg, 256)
-	inbox := nc.NewInbox()
+	inbox := rpc.AnswerInbox(nc)
 	sub, err := nc.ChanSubscribe(inbox, answers)
 	if err != nil {
 		return nil, 0, fault.Wrap(fault.Unavailable, err, "listing nodes")
