@@ -19,6 +19,7 @@ import (
 	"hangar/shared/adminapi"
 	"hangar/shared/certificate"
 	"hangar/shared/control"
+	"hangar/shared/fault"
 	"hangar/shared/lifecycle"
 	"hangar/shared/metaapi"
 	"hangar/shared/nodeapi"
@@ -63,6 +64,9 @@ type Deps struct {
 	// Control is a connection that may change the control state; nil: Conn may.
 	Control *rpc.Conn
 	Mirror  *control.Mirror
+	// Copy, unless empty, is a copy of the control state that this process has kept:
+	// then New makes no new one when there is none.
+	Copy string
 	// Rows tells whether buckets are empty. Without it none can be deleted.
 	Rows metaapi.Rows
 	// Registry is what /metrics shows; nil makes one.
@@ -106,7 +110,10 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 	if deps.Control == nil {
 		deps.Control = deps.Conn
 	}
-	store, err := control.OpenStore(ctx, deps.Control.NATS(), control.StoreOptions{Replicas: cfg.ControlReplicas})
+	store, err := control.OpenStore(ctx, deps.Control.NATS(), control.StoreOptions{Replicas: cfg.ControlReplicas, Existing: deps.Copy != ""})
+	if fault.Is(err, fault.NotFound) {
+		return nil, fmt.Errorf("%w, but there is a copy in %s: NATS has lost its data, or this is the first start since an upgrade from a version that kept it elsewhere; stop the other processes and restore the newest copy that any of them has with hangar control restore, or remove this one to begin a new cluster", err, deps.Copy)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"hangar/shared/control"
@@ -33,6 +34,20 @@ type ControlUser struct {
 	Name     string `env:"HANGAR_NATS_CONTROL_USER" desc:"User name for NATS to change the control state with; empty: HANGAR_NATS_USER may do so"`
 	Password string `env:"HANGAR_NATS_CONTROL_PASSWORD" file:"true" desc:"Password of that user"`
 	Inbox    string `env:"HANGAR_NATS_CONTROL_INBOX" desc:"Prefix of the subjects that answers to that user arrive on"`
+}
+
+// keptCopy is the copy of the control state that earlier starts have left in dir.
+func keptCopy(dir string) (string, error) {
+	if dir == "" {
+		return "", nil
+	}
+	path := filepath.Join(dir, process.ControlCopy)
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	} else if err != nil {
+		return "", fmt.Errorf("HANGAR_DATA_DIR: %w", err)
+	}
+	return path, nil
 }
 
 // connect connects to the same servers as nats, as this user.
@@ -85,6 +100,10 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 			return fmt.Errorf("HANGAR_DATA_DIR: %w", err)
 		}
 	}
+	copied, err := keptCopy(c.DataDir)
+	if err != nil {
+		return err
+	}
 	id := process.Identity{Node: process.Describe("admin", version, c.Process.Zone, object.NewNodeID()), DataDir: c.DataDir}
 	return lifecycle.Run(ctx, func(g *lifecycle.Group) error {
 		p, err := process.Start(g, c.Process, id)
@@ -100,7 +119,7 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 			return err
 		}
 		s, err := New(open, c.Admin, Deps{
-			Conn: p.Conn, Control: writer, Mirror: p.Mirror, Registry: p.Telemetry.Registry, Log: p.Telemetry.Logger, Now: p.Now,
+			Conn: p.Conn, Control: writer, Copy: copied, Mirror: p.Mirror, Registry: p.Telemetry.Registry, Log: p.Telemetry.Logger, Now: p.Now,
 			Rows: metaapi.NewClient(p.Conn, rings, clock, metaapi.Options{Near: rings.Near(c.Process.Zone)}),
 		})
 		if err != nil {

@@ -21,6 +21,11 @@ import (
 // ControlExport writes the control state to a file.
 func (c commands) ControlExport(ctx context.Context, at cli.ControlAt, file string) error {
 	return withControl(ctx, at, func(ctx context.Context, g *lifecycle.Group, conn *rpc.Conn) error {
+		if at.Dir != "" { // it may be of a version that mirrors cannot read
+			if _, err := control.OpenStore(ctx, conn.NATS(), control.StoreOptions{Existing: true}); err != nil {
+				return err
+			}
+		}
 		m, err := process.Follow(g, conn, control.MirrorOptions{})
 		if err != nil {
 			return err

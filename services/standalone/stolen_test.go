@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,11 +16,14 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"hangar/services/admin"
 	"hangar/services/standalone/internal/broker"
 	"hangar/services/standalone/internal/secrets"
+	"hangar/shared/config"
 	"hangar/shared/control"
 	"hangar/shared/natsd"
 	"hangar/shared/object"
+	"hangar/shared/process"
 	"hangar/shared/rpc"
 )
 
@@ -238,5 +242,57 @@ func byOwnRequests(t *testing.T, g *guarded, thief *rpc.Conn, user string) {
 	}
 	if len(ordered) > 0 {
 		t.Errorf("%s was ordered", (<-ordered).Subject)
+	}
+}
+
+// TestAKnownClusterIsNotMadeAnew: an admin process that kept a copy of the control
+// state refuses to begin without it, as after an upgrade to an account of its own
+// for it, and goes on once it is restored.
+func TestAKnownClusterIsNotMadeAnew(t *testing.T) {
+	g := newGuarded(t)
+	dir := t.TempDir()
+	old := newGuarded(t)
+	store, err := control.OpenStore(t.Context(), old.as(t, "control").NATS(), control.StoreOptions{})
+	must(t, err)
+	_, rev, err := store.CreateCluster(t.Context(), control.Cluster{ID: "x", Region: "old", ReplicationFactor: 1, PartitionBits: 3})
+	must(t, err)
+	before := follow(t, old)
+	must(t, before.WaitRevision(t.Context(), rev))
+	export := filepath.Join(dir, process.ControlCopy)
+	must(t, before.Export(export))
+
+	environ := g.environ("admin", "z1", "HANGAR_NATS_CONTROL_USER=control", "HANGAR_NATS_CONTROL_PASSWORD_FILE="+g.file("admin/control.password"),
+		"HANGAR_NATS_CONTROL_INBOX=_INBOX_control", "HANGAR_ADMIN_ADDR=127.0.0.1:0", "HANGAR_ADMIN_TOKEN_FILE="+g.file("admin/admin.token"), "HANGAR_DATA_DIR="+dir)
+	var c admin.ProcessConfig
+	must(t, config.Parse(&c, environ))
+	if err := admin.RunProcess(t.Context(), c, "v1.2.3"); err == nil || !strings.Contains(err.Error(), "hangar control restore") {
+		t.Fatalf("it began without what it knew: %v", err)
+	}
+	anew, err := control.OpenStore(t.Context(), g.as(t, "control").NATS(), control.StoreOptions{})
+	must(t, err)
+	if err := admin.RunProcess(t.Context(), c, "v1.2.3"); err == nil || !strings.Contains(err.Error(), "hangar control restore") {
+		t.Fatalf("it began with an empty stream: %v", err)
+	}
+	f, err := os.Open(export)
+	must(t, err)
+	defer f.Close()
+	_, err = anew.Restore(t.Context(), f, false)
+	must(t, err)
+	launch(t, environ, admin.RunProcess)
+	after := follow(t, g)
+	if id := after.View().Cluster.ID; id != "x" {
+		t.Errorf("cluster %q", id)
+	}
+}
+
+// TestUsersOfAnEarlierVersionAreRefused before any process fails at them.
+func TestUsersOfAnEarlierVersionAreRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "users.conf")
+	must(t, os.WriteFile(file, []byte("# Who may say what: the users of Hangar and their permissions. Include this file\n"), 0o600))
+	if err := (&brokerConfig{Users: file}).checkUsers(); err == nil || !strings.Contains(err.Error(), "hangar init secrets") {
+		t.Errorf("taken: %v", err)
+	}
+	if err := (&brokerConfig{Users: newGuarded(t).file("nats/users.conf")}).checkUsers(); err != nil {
+		t.Errorf("this version's: %v", err)
 	}
 }

@@ -24,6 +24,9 @@ type StoreOptions struct {
 	// Replicas of the stream: 1, 3 or 5. 0 means 1 for a new stream, and what
 	// it has for an existing one.
 	Replicas int
+	// Existing refuses to make the stream, or to go on with one that holds nothing:
+	// NotFound.
+	Existing bool
 }
 
 // Store changes the control state. Every change is a compare-and-set of one
@@ -51,27 +54,33 @@ func OpenStore(ctx context.Context, nc *nats.Conn, o StoreOptions) (*Store, erro
 	}
 	s := &Store{nc: nc, js: js}
 	err = attempts(ctx, func(ctx context.Context) (err error) {
-		s.stream, err = openStream(ctx, js, o.Replicas)
+		s.stream, err = openStream(ctx, js, o)
 		return err
 	})
+	if fault.Is(err, fault.NotFound) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, unavailable(err)
 	}
 	return s, nil
 }
 
-func openStream(ctx context.Context, js jetstream.JetStream, replicas int) (jetstream.Stream, error) {
+func openStream(ctx context.Context, js jetstream.JetStream, o StoreOptions) (jetstream.Stream, error) {
 	have, err := js.Stream(ctx, streamName)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return js.CreateStream(ctx, streamConfig(max(replicas, 1)))
-	}
-	if err != nil {
+	missing := errors.Is(err, jetstream.ErrStreamNotFound)
+	switch {
+	case o.Existing && (missing || err == nil && have.CachedInfo().State.Msgs == 0):
+		return nil, fault.New(fault.NotFound, "NATS holds no control state")
+	case missing:
+		return js.CreateStream(ctx, streamConfig(max(o.Replicas, 1)))
+	case err != nil:
 		return nil, err
 	}
 	now := have.CachedInfo().Config
 	want := now
-	if replicas != 0 {
-		want.Replicas = replicas
+	if o.Replicas != 0 {
+		want.Replicas = o.Replicas
 	}
 	// A stream of an earlier version lacks these.
 	fresh := streamConfig(want.Replicas)

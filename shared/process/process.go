@@ -46,6 +46,10 @@ func (n NATS) Options() rpc.Options {
 	}
 }
 
+// ControlCopy is the file in a data directory that holds a copy of the control
+// state.
+const ControlCopy = "control.export"
+
 // connectTimeout bounds how long a starting process waits for the broker and
 // for the control state.
 const connectTimeout = time.Minute
@@ -109,7 +113,7 @@ func Start(g *lifecycle.Group, c Config, id Identity) (*Process, error) {
 	})
 	o := control.MirrorOptions{Log: t.Logger}
 	if id.DataDir != "" {
-		o.PersistTo = filepath.Join(id.DataDir, "control.export")
+		o.PersistTo = filepath.Join(id.DataDir, ControlCopy)
 	}
 	m, err := Follow(g, conn, o)
 	if err != nil {
