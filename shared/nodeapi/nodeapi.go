@@ -62,6 +62,8 @@ type Status struct {
 	// Failing says why the node is not to be relied on to store anything; empty
 	// while it is.
 	Failing string `json:"failing,omitempty"`
+	// ReadOnly says that Failing keeps the node from nothing but writes.
+	ReadOnly bool `json:"readOnly,omitempty"`
 }
 
 // Disk is the room where a node keeps its data.

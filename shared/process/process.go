@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"hangar/shared/control"
+	"hangar/shared/fault"
 	"hangar/shared/lifecycle"
 	"hangar/shared/nodeapi"
 	"hangar/shared/object"
@@ -211,7 +212,7 @@ func (id Identity) status() (s nodeapi.Status) {
 	}
 	if id.Failing != nil {
 		if err := id.Failing(); err != nil {
-			s.Failing = err.Error()
+			s.Failing, s.ReadOnly = err.Error(), fault.Is(err, fault.StorageFull)
 		}
 	}
 	return s
