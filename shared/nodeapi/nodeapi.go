@@ -62,6 +62,8 @@ type Status struct {
 	// Failing says why the node is not to be relied on to store anything; empty
 	// while it is.
 	Failing string `json:"failing,omitempty"`
+	// ReadOnly says that Failing keeps the node from nothing but writes.
+	ReadOnly bool `json:"readOnly,omitempty"`
 }
 
 // Disk is the room where a node keeps its data.
@@ -130,7 +132,7 @@ func List(ctx context.Context, nc *nats.Conn, silence time.Duration) (nodes []No
 	ctx, cancel := context.WithTimeout(ctx, Window)
 	defer cancel()
 	answers := make(chan *nats.Msg, 256)
-	inbox := nc.NewInbox()
+	inbox := rpc.AnswerInbox(nc)
 	sub, err := nc.ChanSubscribe(inbox, answers)
 	if err != nil {
 		return nil, 0, fault.Wrap(fault.Unavailable, err, "listing nodes")

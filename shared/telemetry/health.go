@@ -7,13 +7,16 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"hangar/shared/fault"
 )
 
 // checkTimeout bounds each health check.
 const checkTimeout = 2 * time.Second
 
 // Check returns nil when what it looks at works, else one line that says what
-// does not. Its ctx allows two seconds.
+// does not. An error of kind StorageFull says that it serves reads still. Its ctx
+// allows two seconds.
 type Check func(ctx context.Context) error
 
 // Health is a set of named checks. Safe for concurrent use.
@@ -34,7 +37,8 @@ func (h *Health) Register(name string, c Check) {
 
 // Report is what /health answers, as JSON.
 type Report struct {
-	// Status is "ok" or "failing".
+	// Status is "ok", "read-only" when nothing is wrong but that writes are refused,
+	// or "failing".
 	Status string `json:"status"`
 	// Checks holds, per check, "ok" or what is wrong.
 	Checks map[string]string `json:"checks"`
@@ -42,6 +46,9 @@ type Report struct {
 
 // OK reports whether every check passed.
 func (r Report) OK() bool { return r.Status == "ok" }
+
+// Serves reports whether requests should come here: all, or at least reads.
+func (r Report) Serves() bool { return r.Status != "failing" }
 
 // Describe implements prometheus.Collector.
 func (h *Health) Describe(to chan<- *prometheus.Desc) { to <- descHealth }
@@ -79,21 +86,27 @@ func (h *Health) Check(ctx context.Context) Report {
 	for name := range checks {
 		report.Checks[name] = "does not answer"
 	}
+	answered := 0
 	// A check that ignores its ctx must not make the health of all unknown.
 	for range checks {
 		select {
 		case r := <-results:
+			answered++
 			report.Checks[r.name] = "ok"
-			if r.err != nil {
-				report.Checks[r.name] = r.err.Error()
+			switch {
+			case r.err == nil:
+				continue
+			case fault.Is(r.err, fault.StorageFull) && report.Status == "ok":
+				report.Status = "read-only"
+			case !fault.Is(r.err, fault.StorageFull):
+				report.Status = "failing"
 			}
+			report.Checks[r.name] = r.err.Error()
 		case <-ctx.Done():
 		}
 	}
-	for _, state := range report.Checks {
-		if state != "ok" {
-			report.Status = "failing"
-		}
+	if answered < len(checks) {
+		report.Status = "failing"
 	}
 	return report
 }

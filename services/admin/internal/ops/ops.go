@@ -50,6 +50,8 @@ type Node struct {
 	// Failing says why the node cannot be relied on to store anything, empty
 	// while it can.
 	Failing string
+	// ReadOnly says that Failing keeps the node from nothing but writes.
+	ReadOnly bool
 	// Bytes available and in total where its data lies; zero total: unknown.
 	AvailableBytes, TotalBytes int64
 }
