@@ -43,6 +43,11 @@ func (l *Log) Failing(stall time.Duration) error {
 	if err := l.room(recordHeader + MaxDataBytes + l.opts.ReserveBytes); err != nil {
 		return err
 	}
+	return l.Trouble(stall)
+}
+
+// Trouble is Failing without a look at the room.
+func (l *Log) Trouble(stall time.Duration) error {
 	if err := l.vitals.failed.Load(); err != nil {
 		return fmt.Errorf("the last write to %s failed: %w", l.dir, *err)
 	}
