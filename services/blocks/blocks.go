@@ -89,7 +89,7 @@ func (s *Service) Failing() error {
 
 // diskOf is the state of the disk under an open store.
 func (s *Service) diskOf(st *store.Store) error {
-	return cmp.Or(st.Writable(), s.disk.Failing(), st.DiskFailing(diskprobe.Stall))
+	return cmp.Or(st.Writable(), s.disk.Failing(), st.DiskFailing())
 }
 
 // New makes a service. It starts nothing, but claims a new data directory.

@@ -124,7 +124,7 @@ func TestKill(t *testing.T) {
 func checkSegments(t *testing.T, w *world) {
 	t.Helper()
 	for _, s := range w.log.Segments() {
-		err := w.log.Scan(s.ID, func(e segment.Entry) error {
+		err := w.log.ScanFrom(s.ID, 0, func(e segment.Entry) error {
 			return w.log.Read(e.Location, make([]byte, e.StoredBytes))
 		})
 		if fault.Is(err, fault.Corrupt) {
