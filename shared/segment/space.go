@@ -10,6 +10,9 @@ func (l *Log) Writable() error {
 	return l.room(l.opts.ReserveBytes)
 }
 
+// RoomFor is nil when there is room for n bytes above the reserve, else StorageFull.
+func (l *Log) RoomFor(n int64) error { return l.room(n + l.opts.ReserveBytes) }
+
 // Room is how much Append may still write before it comes to the reserve: none
 // when that cannot be told. It may be a few milliseconds old if it is far more
 // than want.

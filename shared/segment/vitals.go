@@ -40,7 +40,7 @@ func (v *vitals) end(now time.Time, err error) {
 // has ended for longer than stall although one is under way. It waits for none
 // of them.
 func (l *Log) Failing(stall time.Duration) error {
-	if err := l.room(recordHeader + MaxDataBytes + l.opts.ReserveBytes); err != nil {
+	if err := l.RoomFor(recordHeader + MaxDataBytes); err != nil {
 		return err
 	}
 	return l.Trouble(stall)

@@ -183,7 +183,7 @@ func (v *volume) stalled() bool { return v.log.Stalled(diskprobe.Stall) != nil }
 
 // refusal says why a directory has no room for a record of n bytes.
 func (v *volume) refusal(n int64) error {
-	if err := v.log.Writable(); err != nil {
+	if err := v.log.RoomFor(n); err != nil {
 		return err
 	}
 	return fault.New(fault.StorageFull, "%s holds %d MiB of a capacity of %d MiB", v.Path, v.log.Bytes()>>20, v.CapacityBytes>>20)
