@@ -110,7 +110,9 @@ func (s *Store) Rebalance(ctx context.Context, r Rebalanced) (Rebalanced, error)
 	}
 	before := s.counters.BytesMoved.Load()
 	r.At, err = s.rewrite(ctx, id, usage[id], job{place: s.placeByLack(over), from: r.At, budget: rebalanceBytes})
-	r.MovedBytes += s.counters.BytesMoved.Load() - before
+	moved := s.counters.BytesMoved.Load() - before
+	r.MovedBytes += moved
+	r.LeftBytes = max(r.LeftBytes-moved, 0)
 	return r, err
 }
 
