@@ -41,7 +41,7 @@ func (s *Store) Drain(ctx context.Context) error {
 	}
 	for _, d := range before {
 		if !slices.ContainsFunc(after, func(a Directory) bool { return a.Slot == d.Slot }) {
-			s.opts.Log.Info("a data directory is empty: it may be taken out of the configuration", slog.String("path", d.Path))
+			s.opts.Log.Warn("a data directory is empty: it may be taken out of the configuration", slog.String("path", d.Path))
 		}
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -217,7 +218,7 @@ func (s *Set) pick(n int64, limit map[Slot]int64, tried []bool) (int, error) {
 			errs = append(errs, v.refusal(n))
 		}
 	}
-	return -1, fault.Wrap(fault.StorageFull, cmp.Or(errors.Join(errs...), errors.New("all are read-only or full")), "no data directory takes a block")
+	return -1, fault.Wrap(fault.StorageFull, cmp.Or(oneLine(errs), errors.New("all are read-only or full")), "no data directory takes a block")
 }
 
 // Append is that of segment.Log, in the directory whose turn it is; one that
@@ -356,7 +357,7 @@ func (s *Set) Writable() error {
 		}
 		errs = append(errs, v.refusal(1))
 	}
-	return fault.Wrap(fault.StorageFull, cmp.Or(errors.Join(errs...), errors.New("all are read-only")), "no data directory takes blocks")
+	return fault.Wrap(fault.StorageFull, cmp.Or(oneLine(errs), errors.New("all are read-only")), "no data directory takes blocks")
 }
 
 // Failing says why no directory is to be relied on for a new block; nil while
@@ -373,7 +374,7 @@ func (s *Set) Failing() error {
 		}
 		errs = append(errs, err)
 	}
-	return cmp.Or(errors.Join(errs...), errors.New("all data directories are read-only"))
+	return cmp.Or(oneLine(errs), errors.New("all data directories are read-only"))
 }
 
 // failing says why a directory takes no new block: its disk is in trouble, or
@@ -386,6 +387,19 @@ func (v *volume) failing() error {
 		return v.refusal(segment.MaxDataBytes)
 	}
 	return nil
+}
+
+// oneLine puts what is wrong with several directories into one line, as /health
+// and lists of nodes show it; nil for none.
+func oneLine(errs []error) error {
+	if len(errs) < 2 {
+		return errors.Join(errs...)
+	}
+	all := make([]string, len(errs))
+	for i, err := range errs {
+		all[i] = err.Error()
+	}
+	return errors.New(strings.Join(all, "; "))
 }
 
 // Traffic sums those of all directories.

@@ -331,7 +331,7 @@ func (n nodeFigures) printDirectories(p *terminal.Page) {
 		case "full", "failing":
 			state = terminal.Bad(d.State)
 		case "draining", "empty":
-			state = terminal.Warn(d.State)
+			state, capacity = terminal.Warn(d.State), ""
 		}
 		t.Row(d.Path, state, capacity, terminal.Bytes(d.UsedBytes), terminal.Bytes(d.LiveBytes), terminal.Count(d.LiveBlocks), terminal.Bytes(d.FreeBytes))
 	}
