@@ -40,7 +40,7 @@ func (s *Store) Drain(ctx context.Context) error {
 		return err
 	}
 	for _, d := range before {
-		if !slices.ContainsFunc(after, func(a Directory) bool { return a.Slot == d.Slot }) {
+		if d.Slot != 0 && !slices.ContainsFunc(after, func(a Directory) bool { return a.Slot == d.Slot }) {
 			s.opts.Log.Warn("a data directory is empty: it may be taken out of the configuration", slog.String("path", d.Path))
 		}
 	}
