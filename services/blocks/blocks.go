@@ -85,6 +85,7 @@ type Service struct {
 
 	opened sync.RWMutex // held while the state of the store is looked at
 	store  *store.Store // guarded by opened; nil before it is open and when it closes
+	disks  disks
 }
 
 // New makes a service. It starts nothing, but claims a new data directory.

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"sync"
+	"time"
 
 	"hangar/services/blocks/internal/store"
 	"hangar/services/blocks/internal/volume"
@@ -54,9 +56,35 @@ func (s *Service) warnings() (all []string) {
 	return all
 }
 
+// disksFor is how long what was found out about the data directories is used:
+// several admin processes ask every second, and summing up what lives in many
+// segments takes a while.
+const disksFor = 2 * time.Second
+
+// disks is what was found out last.
+type disks struct {
+	mu   sync.Mutex
+	at   time.Time           // guarded by mu
+	all  nodeapi.Disk        // guarded by mu
+	dirs []nodeapi.Directory // guarded by mu; never changed, only replaced
+}
+
 // Disks is the room for blocks in all data directories that take them, and how
-// each directory fares; none before the store is open.
-func (s *Service) Disks() (all nodeapi.Disk, dirs []nodeapi.Directory) {
+// each directory fares, both up to two seconds old; none while the store is not
+// open.
+func (s *Service) Disks() (nodeapi.Disk, []nodeapi.Directory) {
+	d := &s.disks
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if time.Since(d.at) > disksFor {
+		d.all, d.dirs = s.look()
+		d.at = time.Now()
+	}
+	return d.all, d.dirs
+}
+
+// look finds out what Disks says.
+func (s *Service) look() (all nodeapi.Disk, dirs []nodeapi.Directory) {
 	s.opened.RLock()
 	defer s.opened.RUnlock()
 	if s.store == nil {
