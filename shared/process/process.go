@@ -77,6 +77,10 @@ type Identity struct {
 	// Failing says why the node should not be relied on to store anything; it
 	// does not wait. Nil: there is nothing to say.
 	Failing func() error
+	// Disks is the room of a node with directories of its own besides DataDir, and
+	// how they fare; without any, DataDir is measured. It does not wait. Nil: there
+	// are none.
+	Disks func() (nodeapi.Disk, []nodeapi.Directory)
 }
 
 // Start connects, follows the control state and serves /health and /metrics.
@@ -208,6 +212,11 @@ func (id Identity) status() (s nodeapi.Status) {
 			s.Failing = err.Error()
 		} else {
 			s.Disk = &disk
+		}
+	}
+	if id.Disks != nil {
+		if disk, dirs := id.Disks(); len(dirs) > 0 {
+			s.Disk, s.Directories = &disk, dirs
 		}
 	}
 	if id.Failing != nil {

@@ -22,17 +22,28 @@ type Check func(ctx context.Context) error
 // Health is a set of named checks. Safe for concurrent use.
 type Health struct {
 	mu     sync.Mutex
-	checks map[string]Check // guarded by mu
+	checks map[string]Check           // guarded by mu
+	warn   map[string]func() []string // guarded by mu
 }
 
 // NewHealth returns a set that is healthy because it checks nothing.
-func NewHealth() *Health { return &Health{checks: make(map[string]Check)} }
+func NewHealth() *Health {
+	return &Health{checks: make(map[string]Check), warn: make(map[string]func() []string)}
+}
 
 // Register adds a check under a name, or replaces the one it had.
 func (h *Health) Register(name string, c Check) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.checks[name] = c
+}
+
+// Warn registers what is wrong although requests succeed, under a name: it makes
+// nothing unhealthy. warnings must not wait.
+func (h *Health) Warn(name string, warnings func() []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.warn[name] = warnings
 }
 
 // Report is what /health answers, as JSON.
@@ -42,6 +53,8 @@ type Report struct {
 	Status string `json:"status"`
 	// Checks holds, per check, "ok" or what is wrong.
 	Checks map[string]string `json:"checks"`
+	// Warnings are what needs care although requests succeed.
+	Warnings map[string][]string `json:"warnings,omitempty"`
 }
 
 // OK reports whether every check passed.
@@ -69,7 +82,7 @@ func (h *Health) Collect(to chan<- prometheus.Metric) {
 // Check runs all checks at once.
 func (h *Health) Check(ctx context.Context) Report {
 	h.mu.Lock()
-	checks := maps.Clone(h.checks)
+	checks, warn := maps.Clone(h.checks), maps.Clone(h.warn)
 	h.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -107,6 +120,14 @@ func (h *Health) Check(ctx context.Context) Report {
 	}
 	if answered < len(checks) {
 		report.Status = "failing"
+	}
+	for name, warnings := range warn {
+		if w := warnings(); len(w) > 0 {
+			if report.Warnings == nil {
+				report.Warnings = make(map[string][]string)
+			}
+			report.Warnings[name] = w
+		}
 	}
 	return report
 }

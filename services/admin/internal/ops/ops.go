@@ -15,6 +15,7 @@ import (
 	"hangar/shared/fault"
 	"hangar/shared/layout"
 	"hangar/shared/metaapi"
+	"hangar/shared/nodeapi"
 	"hangar/shared/object"
 	"hangar/shared/rpc"
 	"hangar/shared/work"
@@ -54,6 +55,8 @@ type Node struct {
 	ReadOnly bool
 	// Bytes available and in total where its data lies; zero total: unknown.
 	AvailableBytes, TotalBytes int64
+	// Directories are those of a node that may keep data in several.
+	Directories []nodeapi.Directory
 }
 
 // Fleet knows the processes of the cluster. Safe for concurrent use.
