@@ -93,10 +93,15 @@ func (c *Client) Put(ctx context.Context, key RowKey, value *Value) (Written, er
 
 // Update implements Rows.
 func (c *Client) Update(ctx context.Context, key RowKey, decide Update) (Written, error) {
-	res, err := c.run(ctx, &key, register.NewUpdate(c.clock, c.timing, func(r register.Row) (*Value, error) {
-		return decide(Row{Tag: r.Tag, Value: r.Value})
-	}))
+	res, err := c.run(ctx, &key, c.update(decide))
 	return Written{Tag: res.Row.Tag, Replaced: res.Replaced}, err
+}
+
+// update is the coordinator of a conditional write.
+func (c *Client) update(decide Update) *register.Coordinator {
+	return register.NewUpdate(c.clock, c.timing, func(r register.Row) (*Value, error) {
+		return decide(Row{Tag: r.Tag, Value: r.Value})
+	})
 }
 
 // Recommit writes a row again, as it is, to a quorum of every replica set of

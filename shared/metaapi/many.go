@@ -35,13 +35,18 @@ func (c *Client) GetMany(ctx context.Context, keys []RowKey) []Got {
 // UpdateMany implements ItemRows.
 func (c *Client) UpdateMany(ctx context.Context, changes []Change) []Changed {
 	ops := make([]*operation, len(changes))
+	once := make([]*operation, 0, len(changes))
+	keys := make(map[RowKey]bool, len(changes))
 	for i := range changes {
-		decide := changes[i].Decide
-		ops[i] = &operation{Client: c, key: &changes[i].Key, co: register.NewUpdate(c.clock, c.timing, func(r register.Row) (*Value, error) {
-			return decide(Row{Tag: r.Tag, Value: r.Value})
-		})}
+		o := &operation{Client: c, key: &changes[i].Key, co: c.update(changes[i].Decide)}
+		if ops[i] = o; keys[*o.key] {
+			o.failed = fault.New(fault.Invalid, "a row is changed twice at once")
+			continue
+		}
+		keys[*o.key] = true
+		once = append(once, o)
 	}
-	c.runMany(ctx, ops)
+	c.runMany(ctx, once)
 	changed := make([]Changed, len(ops))
 	for i, o := range ops {
 		changed[i] = Changed{Written: Written{Tag: o.result.Row.Tag, Replaced: o.result.Replaced}, Err: o.failed}
