@@ -25,7 +25,7 @@ a deletion that is concurrent to them. Items that are deleted are left out.
 --output writes to a file that appears when it is complete. Items written meanwhile
 may be saved or not; so may those of partitions first written in the last seconds,
 which the list of partitions may lack.`,
-		Example: "  hangar k2v dump mail --output mail.jsonl\n  hangar k2v dump mail mailboxes | gzip >mailboxes.jsonl.gz",
+		Example: "  hangar k2v dump mail --output mail.jsonl\n  hangar k2v dump mail mailboxes",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client(cmd, args[0])
 			if err != nil {

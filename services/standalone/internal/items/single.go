@@ -17,7 +17,7 @@ func (a *app) get() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "get BUCKET PARTITION SORT", Short: "Show an item", Args: cobra.ExactArgs(3),
 		Long:    "Show an item: its values, and the causality token that replaces them. --raw\nprints the value as it is and nothing else; an item in conflict is then an error.",
-		Example: "  hangar k2v get mail mailboxes INBOX\n  hangar k2v get mail mailboxes INBOX --raw >inbox",
+		Example: "  hangar k2v get mail mailboxes INBOX\n  hangar k2v get mail mailboxes INBOX --raw",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client(cmd, args[0])
 			if err != nil {
