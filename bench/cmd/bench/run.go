@@ -57,7 +57,7 @@ func run(o options) error {
 	}
 	defer floor.stop()
 	env := []string{
-		"HANGAR_S3_ADDR=" + s3, "HANGAR_ADMIN_ADDR=" + admin, "HANGAR_DEFAULT_ACCESS_KEY=" + keyID,
+		"HANGAR_S3_ADDR=" + s3, "HANGAR_K2V_ADDR=", "HANGAR_ADMIN_ADDR=" + admin, "HANGAR_DEFAULT_ACCESS_KEY=" + keyID,
 		"HANGAR_DEFAULT_SECRET_KEY=" + secret, "HANGAR_DEFAULT_BUCKET=" + bucket,
 	}
 	if o.ops != "" {
