@@ -22,7 +22,7 @@
 // Errors are of type *[Error] and match one of [ErrNotFound], [ErrNoBucket],
 // [ErrConflict], [ErrDenied], [ErrInvalid], [ErrTooLarge], [ErrUnavailable] and
 // [ErrIndeterminate] with errors.Is. Of all but the last it is known that the
-// operation was not done. ErrIndeterminate is a write that may have been done or
+// operation was not done (of a batch, see [Client.InsertBatch]). ErrIndeterminate is a write that may have been done or
 // may yet be: the connection was lost, or too few replicas confirmed it. Read
 // the item to find out; never take it as failed.
 //

@@ -99,20 +99,23 @@ func answered(r request, status int, header http.Header, body []byte) *Error {
 }
 
 // kind says what follows from a status. SlowDown is what a server says before it
-// does anything.
+// does anything, RequestTimeout when a body did not come.
 func kind(r request, status int, code string) error {
 	switch {
 	case status == http.StatusNotFound && code == "NoSuchBucket":
 		return ErrNoBucket
 	case status == http.StatusNotFound && code == "NoSuchKey":
 		return ErrNotFound
+	case status == http.StatusConflict && code == "OperationAborted":
+		return ErrNoBucket // it is being deleted
 	case status == http.StatusConflict:
 		return ErrConflict
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return ErrDenied
 	case status == http.StatusRequestEntityTooLarge:
 		return ErrTooLarge
-	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, code == "SlowDown":
+	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout,
+		status == http.StatusInsufficientStorage, code == "SlowDown", code == "RequestTimeout":
 		return ErrUnavailable
 	case status < 500, status == http.StatusNotImplemented:
 		return ErrInvalid

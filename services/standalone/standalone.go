@@ -234,6 +234,9 @@ func (s *server) remember(before datadir.Access, made admin.Bootstrapped) (datad
 		AccessKey: before.AccessKey, SecretKey: before.SecretKey, Bucket: cmp.Or(s.c.Bucket, before.Bucket),
 		AdminEndpoint: endpoint(s.c.Admin.TLSCert != "", s.c.Admin.Addr), AdminToken: s.c.Admin.Token,
 	}
+	if addr := s.c.Gateway.K2VAddr; addr != "" {
+		a.K2VEndpoint = endpoint(s.c.Gateway.TLSCert != "", addr)
+	}
 	if made.Key != nil {
 		a.AccessKey, a.SecretKey = made.Key.ID, made.Key.Secret
 	}

@@ -205,6 +205,12 @@ func (l *loading) batch(ctx context.Context, batch []wanted) error {
 		queries[i].Tombstones = true
 	}
 	pages, err := l.c.ReadBatch(ctx, queries...)
+	if half := len(batch) / 2; errors.Is(err, k2v.ErrTooLarge) && half > 0 {
+		if err := l.batch(ctx, batch[:half]); err != nil {
+			return err
+		}
+		return l.batch(ctx, batch[half:])
+	}
 	if err != nil {
 		return err
 	}
