@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -117,7 +118,7 @@ func (a *app) explain(c *k2v.Client, err error) error {
 	case k2v.ErrNoBucket:
 		text = fmt.Sprintf("there is no bucket %q: see hangar bucket list", c.Bucket())
 	case k2v.ErrDenied:
-		text = fmt.Sprintf("the key %s may not do this: %s: see hangar bucket info %s, and hangar bucket allow", a.access.keyID, e.Message, c.Bucket())
+		text = fmt.Sprintf("the key %s may not do this: %s: see hangar bucket info %s, and hangar bucket allow", a.access.keyID, strings.TrimSuffix(e.Message, "."), c.Bucket())
 	case k2v.ErrUnavailable:
 		text = fmt.Sprintf("cannot reach K2V at %s: %s", a.access.endpoint, e)
 	case k2v.ErrIndeterminate:

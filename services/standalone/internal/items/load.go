@@ -50,10 +50,10 @@ conflict; with --replace they are replaced.`,
 				}
 				return a.explain(c, err)
 			}
-			if a.JSON() {
-				return writeJSON(cmd.OutOrStdout(), map[string]int64{"items": l.items, "written": l.written, "present": l.present})
+			if err := l.progress.on.Clear(); err != nil {
+				return err
 			}
-			return l.progress.end("Loaded", l.loaded())
+			return a.done(cmd, map[string]int64{"items": l.items, "written": l.written, "present": l.present}, "Loaded "+l.loaded())
 		},
 	}
 	cmd.Flags().BoolVar(&replace, "replace", false, "replace other values that items have now")
