@@ -38,7 +38,7 @@ func says(status int, code string) func(http.ResponseWriter) {
 	return func(w http.ResponseWriter) {
 		w.Header().Set(tokenHeader, "token")
 		w.WriteHeader(status)
-		if status != http.StatusNoContent {
+		if status != http.StatusNoContent && status != http.StatusNotModified {
 			fmt.Fprintf(w, `{"code": %q, "message": "because"}`, code)
 		}
 	}
@@ -243,5 +243,39 @@ func TestValuesOfAnItem(t *testing.T) {
 		if c.item.Conflict() != c.conflict || string(v) != c.value || !errors.Is(err, c.err) {
 			t.Errorf("%+v: %v %q %v", c.item, c.item.Conflict(), v, err)
 		}
+	}
+}
+
+// TestWatchDoesNotAskInCircles: a server that is about to stop ends polls at
+// once.
+func TestWatchDoesNotAskInCircles(t *testing.T) {
+	c, s := play(t, says(304, ""), says(304, ""), says(204, ""))
+	began := time.Now()
+	for item, err := range c.Watch(t.Context(), "p", "s", "") {
+		if err != nil || item.Token != "token" {
+			t.Errorf("%+v, %v", item, err)
+		}
+		break
+	}
+	if took := time.Since(began); s.asked != 3 || took < 2*firstPause {
+		t.Errorf("asked %d times in %v", s.asked, took)
+	}
+}
+
+// TestWatchEnds with the error of its context, and with one that will not pass.
+func TestWatchEnds(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	c, _ := play(t, func(w http.ResponseWriter) { cancel(); hangsUp(w) }, says(403, "AccessDenied"))
+	for _, want := range []error{context.Canceled, ErrDenied} {
+		n := 0
+		for _, err := range c.WatchRange(ctx, Query{PartitionKey: "p"}, "") {
+			if n++; !errors.Is(err, want) {
+				t.Errorf("%v, want %v", err, want)
+			}
+		}
+		if n != 1 {
+			t.Errorf("%d turns", n)
+		}
+		ctx = t.Context()
 	}
 }

@@ -11,6 +11,22 @@ import (
 // way commonly allow a request.
 const watchPoll = 50 * time.Second
 
+// idle keeps a watch from asking in circles: a server that is about to stop ends
+// polls at once.
+func idle(ctx context.Context, began time.Time) error {
+	if time.Since(began) >= time.Second {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(firstPause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // Watch iterates over the states of an item that come after since: with the
 // Token of a read, what that read did not see; with Unseen, or empty, the present
 // one first, as soon as there is one. States that follow each other quickly may
@@ -24,7 +40,11 @@ func (c *Client) Watch(ctx context.Context, partition, sort string, since Token)
 	return func(yield func(Item, error) bool) {
 		since := cmp.Or(since, Unseen)
 		for {
+			began := time.Now()
 			item, changed, err := c.pollItem(ctx, partition, sort, since, watchPoll, true)
+			if err == nil && !changed {
+				err = idle(ctx, began)
+			}
 			if err != nil {
 				yield(Item{}, err)
 				return
@@ -49,7 +69,11 @@ func (c *Client) WatchRange(ctx context.Context, q Query, seen string) iter.Seq2
 	return func(yield func(Changes, error) bool) {
 		seen := seen
 		for {
+			began := time.Now()
 			found, changed, err := c.pollRange(ctx, q, seen, watchPoll, true)
+			if err == nil && !changed {
+				err = idle(ctx, began)
+			}
 			if err != nil {
 				yield(Changes{}, err)
 				return
