@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log"
+	"os"
 	"strconv"
 
 	"hangar/client/k2v"
@@ -87,14 +89,20 @@ func ExampleClient_Items() {
 
 // Follow a partition, and go on after a restart of this program where it was.
 func ExampleClient_WatchRange() {
-	seen := "" // what was kept the last time
-	for changes, err := range client.WatchRange(context.Background(), k2v.Query{PartitionKey: "mailboxes"}, seen) {
+	seen, err := os.ReadFile("seen") // what was kept the last time; nothing at first
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		log.Fatal(err)
+	}
+	for changes, err := range client.WatchRange(context.Background(), k2v.Query{PartitionKey: "mailboxes"}, string(seen)) {
 		if err != nil {
 			log.Fatal(err)
 		}
 		for _, item := range changes.Items {
 			fmt.Println(item.SortKey, len(item.Values))
 		}
-		seen = changes.Seen // keep it once the items are dealt with
+		// The items are dealt with: keep how far that is.
+		if err := os.WriteFile("seen", []byte(changes.Seen), 0o600); err != nil {
+			log.Fatal(err)
+		}
 	}
 }

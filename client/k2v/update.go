@@ -12,9 +12,9 @@ import (
 type Resolver func(values [][]byte) ([]byte, error)
 
 var (
-	// ErrKeep, returned by a Resolver, leaves the item as it is.
+	// ErrKeep is what a Resolver returns to leave the item as it is.
 	ErrKeep = errors.New("keep the item")
-	// ErrDelete, returned by a Resolver, deletes the item.
+	// ErrDelete is what a Resolver returns to delete the item.
 	ErrDelete = errors.New("delete the item")
 )
 
