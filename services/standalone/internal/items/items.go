@@ -113,16 +113,16 @@ func (a *app) explain(c *k2v.Client, err error) error {
 	if !ok {
 		return err
 	}
-	text := ""
-	switch e.Kind {
-	case k2v.ErrNoBucket:
-		text = fmt.Sprintf("there is no bucket %q: see hangar bucket list", c.Bucket())
-	case k2v.ErrDenied:
-		text = fmt.Sprintf("the key %s may not do this: %s: see hangar bucket info %s, and hangar bucket allow", a.access.keyID, strings.TrimSuffix(e.Message, "."), c.Bucket())
-	case k2v.ErrUnavailable:
-		text = fmt.Sprintf("cannot reach K2V at %s: %s", a.access.endpoint, e)
-	case k2v.ErrIndeterminate:
+	var text string
+	switch {
+	case errors.Is(err, k2v.ErrIndeterminate):
 		text = fmt.Sprintf("%s; look at it before you repeat it: repeating it is safe unless somebody else writes the same items", e)
+	case errors.Is(err, k2v.ErrNoBucket):
+		text = fmt.Sprintf("there is no bucket %q: see hangar bucket list", c.Bucket())
+	case errors.Is(err, k2v.ErrDenied):
+		text = fmt.Sprintf("the key %s may not do this: %s: see hangar bucket info %s, and hangar bucket allow", a.access.keyID, strings.TrimSuffix(e.Message, "."), c.Bucket())
+	case errors.Is(err, k2v.ErrUnavailable):
+		text = fmt.Sprintf("cannot reach K2V at %s: %s", a.access.endpoint, e)
 	default:
 		return err
 	}
