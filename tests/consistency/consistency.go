@@ -84,6 +84,9 @@ func (r Run) Do(ctx context.Context) (Report, error) {
 	reg := &workload.Registers{Load: load(registers, 1<<40), Keys: r.Load.Keys}
 	set := &workload.Listings{Load: load(sets, 2<<40)}
 	obj := &workload.Objects{Load: load(objects, 3<<40), Keys: 2}
+	if len(r.Cluster.Small()) > 0 {
+		obj.Room, obj.Length = smallRoom<<20, r.Plan.Length
+	}
 	during, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	client := 0

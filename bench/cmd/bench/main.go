@@ -19,8 +19,13 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "turns of each side per workload; the median counts")
 	flag.StringVar(&o.ops, "ops", "", "address at which hangar serves profiles while it is measured")
 	flag.StringVar(&o.only, "only", "", "run only workloads whose name contains this")
+	scrub := flag.Bool("scrub", false, "measure reads beside a scrub instead")
 	flag.Parse()
-	if err := run(o); err != nil {
+	what := run
+	if *scrub {
+		what = runScrub
+	}
+	if err := what(o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

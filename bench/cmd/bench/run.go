@@ -41,34 +41,18 @@ type side struct {
 }
 
 func run(o options) error {
-	if o.dir == "" {
-		dir, err := os.MkdirTemp("", "hangar-bench-")
-		if err != nil {
-			return err
-		}
-		defer func() { _ = os.RemoveAll(dir) }() // a temporary directory left behind harms nobody
-		o.dir = dir
+	ours, _, done, err := startOurs(&o)
+	if err != nil {
+		return err
 	}
-	s3, admin, floorAddr := freeAddr(), freeAddr(), freeAddr()
+	defer done()
+	floorAddr := freeAddr()
 	floor, err := start("floor", floorAddr, "http://"+floorAddr+"/", nil, filepath.Join(o.bin, "floor"),
 		"--addr", floorAddr, "--access-key", keyID, "--secret-key", secret, "--bucket", bucket)
 	if err != nil {
 		return err
 	}
 	defer floor.stop()
-	env := []string{
-		"HANGAR_S3_ADDR=" + s3, "HANGAR_K2V_ADDR=", "HANGAR_ADMIN_ADDR=" + admin, "HANGAR_DEFAULT_ACCESS_KEY=" + keyID,
-		"HANGAR_DEFAULT_SECRET_KEY=" + secret, "HANGAR_DEFAULT_BUCKET=" + bucket,
-	}
-	if o.ops != "" {
-		env = append(env, "HANGAR_OPS_ADDR="+o.ops, "HANGAR_PPROF=true")
-	}
-	ours, err := start("hangar", s3, "http://"+admin+"/health", env, filepath.Join(o.bin, "hangar"), "server", "--data", o.dir)
-	if err != nil {
-		return err
-	}
-	defer ours.stop()
-
 	out := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(out, "workload\tside\top/s\tMiB/s\titems/s\tp50\tp99\tCPU µs/op\tCPU ms/MiB\tpeak MiB\terrors\tratio\t")
 	for _, w := range workloads() {
@@ -81,6 +65,33 @@ func run(o options) error {
 		}
 	}
 	return out.Flush()
+}
+
+// startOurs starts Hangar on o.dir, which it makes if there is none. admin is
+// where its Admin API is.
+func startOurs(o *options) (ours *side, admin string, done func(), err error) {
+	clean := func() {}
+	if o.dir == "" {
+		dir, err := os.MkdirTemp("", "hangar-bench-")
+		if err != nil {
+			return nil, "", nil, err
+		}
+		o.dir, clean = dir, func() { _ = os.RemoveAll(dir) } // a temporary directory left behind harms nobody
+	}
+	s3, admin := freeAddr(), freeAddr()
+	env := []string{
+		"HANGAR_S3_ADDR=" + s3, "HANGAR_K2V_ADDR=", "HANGAR_ADMIN_ADDR=" + admin, "HANGAR_DEFAULT_ACCESS_KEY=" + keyID,
+		"HANGAR_DEFAULT_SECRET_KEY=" + secret, "HANGAR_DEFAULT_BUCKET=" + bucket,
+	}
+	if o.ops != "" {
+		env = append(env, "HANGAR_OPS_ADDR="+o.ops, "HANGAR_PPROF=true")
+	}
+	ours, err = start("hangar", s3, "http://"+admin+"/health", env, filepath.Join(o.bin, "hangar"), "server", "--data", o.dir)
+	if err != nil {
+		clean()
+		return nil, "", nil, err
+	}
+	return ours, admin, func() { ours.stop(); clean() }, nil
 }
 
 // measure lets the sides take turns and prints the median turn of each.
