@@ -395,3 +395,34 @@ func TestK2VClientReadsLargeItems(t *testing.T) {
 		t.Errorf("%d items", n)
 	}
 }
+
+// TestK2VLargestItems: values may have all that the limits say, and as many of
+// them lie beside each other.
+func TestK2VLargestItems(t *testing.T) {
+	c := k2vClient(t, sharedServer(t))
+	ctx := testContext(t, time.Minute)
+	const most = 1 << 20
+	for i := range 4 {
+		size := most
+		if i == 3 {
+			size -= 4 << 10 // all together have a limit too
+		}
+		must(t, c.InsertItem(ctx, "large", "s", "", content(uint64(i), size)))
+	}
+	item, err := c.ReadItem(ctx, "large", "s")
+	if err != nil || len(item.Values) != 4 {
+		t.Fatalf("%d values, %v", len(item.Values), err)
+	}
+	for i := range 3 {
+		if !slices.ContainsFunc(item.Values, func(v []byte) bool { return bytes.Equal(v, content(uint64(i), most)) }) {
+			t.Errorf("value %d is not there", i)
+		}
+	}
+	if err := c.InsertItem(ctx, "large", "s", "", content(9, most)); err == nil {
+		t.Error("a fifth value was taken")
+	}
+	must(t, c.InsertItem(ctx, "large", "s", item.Token, []byte("all of them")))
+	if err := c.InsertItem(ctx, "large", "other", "", content(9, most+1)); err == nil {
+		t.Error("a value beyond the limit was taken")
+	}
+}
