@@ -1,6 +1,7 @@
 package metatest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -56,9 +57,17 @@ func setTo(k metaapi.RowKey, v *metaapi.Value) metaapi.Change {
 	return metaapi.Change{Key: k, Decide: func(metaapi.Row) (*metaapi.Value, error) { return v, nil }}
 }
 
+// patient bounds what the suite asks for by far more than a busy machine needs:
+// an operation without a deadline has 10 s.
+func patient(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 func mustChange(t *testing.T, rows metaapi.ItemRows, changes ...metaapi.Change) {
 	t.Helper()
-	for i, c := range rows.UpdateMany(t.Context(), changes) {
+	for i, c := range rows.UpdateMany(patient(t), changes) {
 		if c.Err != nil {
 			t.Fatalf("change of %q %q: %v", changes[i].Key.Key, changes[i].Key.Sub, c.Err)
 		}
@@ -79,10 +88,10 @@ func mustSet(t *testing.T, rows metaapi.ItemRows, key, round string, subs ...str
 }
 
 func testMany(t *testing.T, rows metaapi.ItemRows) {
-	if got := rows.GetMany(t.Context(), nil); len(got) != 0 {
+	if got := rows.GetMany(patient(t), nil); len(got) != 0 {
 		t.Fatalf("reading no rows: %v", got)
 	}
-	if got := rows.UpdateMany(t.Context(), nil); len(got) != 0 {
+	if got := rows.UpdateMany(patient(t), nil); len(got) != 0 {
 		t.Fatalf("changing no rows: %v", got)
 	}
 	var changes []metaapi.Change
@@ -101,7 +110,7 @@ func testMany(t *testing.T, rows metaapi.ItemRows) {
 	slices.Reverse(keys)
 	check := func() {
 		t.Helper()
-		got := rows.GetMany(t.Context(), keys)
+		got := rows.GetMany(patient(t), keys)
 		if len(got) != len(keys) {
 			t.Fatalf("%d answers for %d rows", len(got), len(keys))
 		}
@@ -142,7 +151,7 @@ func testMany(t *testing.T, rows metaapi.ItemRows) {
 func testManyErrors(t *testing.T, rows metaapi.ItemRows) {
 	mustSet(t, rows, "k", "", "a", "b", "c")
 	declined := errors.New("declined")
-	got := rows.UpdateMany(t.Context(), []metaapi.Change{
+	got := rows.UpdateMany(patient(t), []metaapi.Change{
 		setTo(itemKey("k", "a"), itemValue("new")),
 		{Key: itemKey("k", "b"), Decide: func(metaapi.Row) (*metaapi.Value, error) { return nil, declined }},
 		setTo(itemKey("k", "c"), itemValue("new")),
@@ -177,7 +186,7 @@ func testManyRaces(t *testing.T, rows metaapi.ItemRows) {
 				}})
 			}
 			for range rounds {
-				for i, c := range rows.UpdateMany(t.Context(), changes) {
+				for i, c := range rows.UpdateMany(patient(t), changes) {
 					switch {
 					case fault.Is(c.Err, fault.Indeterminate):
 						unsure[i].Add(1)
@@ -204,7 +213,7 @@ func testManyRaces(t *testing.T, rows metaapi.ItemRows) {
 func listKey(t *testing.T, rows metaapi.ItemRows, r metaapi.KeyRange) (got []string) {
 	t.Helper()
 	for range 10_000 {
-		page, err := rows.ScanKey(t.Context(), r)
+		page, err := rows.ScanKey(patient(t), r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -285,7 +294,7 @@ func testKeyRanges(t *testing.T, rows metaapi.ItemRows) {
 		}
 	}
 	for _, limit := range []int{0, -1, metaapi.MaxScanLimit + 1} {
-		if _, err := rows.ScanKey(t.Context(), metaapi.KeyRange{Table: metaapi.Items, Bucket: suiteBucket, Key: "k", Limit: limit}); !fault.Is(err, fault.Invalid) {
+		if _, err := rows.ScanKey(patient(t), metaapi.KeyRange{Table: metaapi.Items, Bucket: suiteBucket, Key: "k", Limit: limit}); !fault.Is(err, fault.Invalid) {
 			t.Errorf("a limit of %d: %v", limit, err)
 		}
 	}
@@ -305,7 +314,7 @@ func testLargeHeads(t *testing.T, rows metaapi.ItemRows) {
 		r := metaapi.KeyRange{Table: metaapi.Items, Bucket: suiteBucket, Key: "k", Reverse: reverse, Limit: 1000}
 		var got []string
 		for {
-			page, err := rows.ScanKey(t.Context(), r)
+			page, err := rows.ScanKey(patient(t), r)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -331,7 +340,7 @@ func listIndex(t *testing.T, rows metaapi.ItemRows, r metaapi.IndexRange) (got [
 	t.Helper()
 	r.Table, r.Bucket = metaapi.Items, suiteBucket
 	for range 10_000 {
-		page, err := rows.Index(t.Context(), r)
+		page, err := rows.Index(patient(t), r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -432,7 +441,7 @@ func since(t *testing.T, rows metaapi.ItemRows, r metaapi.SinceRange, mark metaa
 	t.Helper()
 	r.Table, r.Bucket, r.Mark = metaapi.Items, suiteBucket, mark
 	for range 10_000 {
-		page, err := rows.Since(t.Context(), r)
+		page, err := rows.Since(patient(t), r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -519,7 +528,7 @@ func testSincePages(t *testing.T, rows metaapi.ItemRows) {
 	}
 	r := metaapi.SinceRange{Table: metaapi.Items, Bucket: suiteBucket, Key: "k", Limit: 4}
 	for page := range 200 {
-		got, err := rows.Since(t.Context(), r)
+		got, err := rows.Since(patient(t), r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -537,7 +546,7 @@ func testSincePages(t *testing.T, rows metaapi.ItemRows) {
 			break
 		}
 	}
-	got, err := rows.Since(t.Context(), metaapi.SinceRange{Table: metaapi.Items, Bucket: suiteBucket, Key: "k", Limit: 1000, Mark: r.Mark})
+	got, err := rows.Since(patient(t), metaapi.SinceRange{Table: metaapi.Items, Bucket: suiteBucket, Key: "k", Limit: 1000, Mark: r.Mark})
 	if err != nil {
 		t.Fatal(err)
 	}
