@@ -22,6 +22,7 @@ const (
 	natsPort    = 4222
 	clusterPort = 6222
 	s3Port      = 3900
+	k2vPort     = 3904
 	adminPort   = 3903
 	opsPort     = 9100
 )
@@ -159,8 +160,12 @@ func (f *Fleet) plan(name, service, zone string) (*member, error) {
 		if err != nil {
 			return nil, err
 		}
-		m.API = "http://" + s3
-		m.env = append(m.env, "HANGAR_S3_ADDR="+s3)
+		k2v, err := address(h, k2vPort)
+		if err != nil {
+			return nil, err
+		}
+		m.API, m.K2V = "http://"+s3, "http://"+k2v
+		m.env = append(m.env, "HANGAR_S3_ADDR="+s3, "HANGAR_K2V_ADDR="+k2v)
 	case Admin:
 		api, err := address(h, adminPort)
 		if err != nil {
