@@ -19,8 +19,13 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "turns of each side per workload; the median counts")
 	flag.StringVar(&o.ops, "ops", "", "address at which hangar serves profiles while it is measured")
 	flag.StringVar(&o.only, "only", "", "run only workloads whose name contains this")
+	polls := flag.Bool("polls", false, "measure polls of K2V instead")
 	flag.Parse()
-	if err := run(o); err != nil {
+	what := run
+	if *polls {
+		what = runPolls
+	}
+	if err := what(o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

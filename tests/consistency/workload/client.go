@@ -138,6 +138,10 @@ func (c *Client) sign(req *http.Request, path, query string) {
 		names[i], _, _ = strings.Cut(l, ":")
 	}
 	signed := strings.Join(names, ";")
+	if c.service != "s3" {
+		// All services but S3 have the path as it is sent encoded once more.
+		path = strings.ReplaceAll(path, "%", "%25")
+	}
 	canonical := req.Method + "\n" + path + "\n" + query + "\n" + strings.Join(lines, "\n") + "\n\n" + signed + "\n" + unsigned
 	sum := sha256.Sum256([]byte(canonical))
 	scope := day + "/" + harness.Region + "/" + c.service + "/aws4_request"
