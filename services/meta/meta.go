@@ -202,7 +202,11 @@ func (s *Service) load(g *lifecycle.Group) (n node, err error) {
 		return n, err
 	}
 	bits := s.deps.Control.View().Cluster.PartitionBits
-	if n.rows, err = table.Open(n.store, n.writer, n.large, bits); err != nil {
+	once, err := incarnation(s.cfg.Dir)
+	if err != nil {
+		return n, err
+	}
+	if n.rows, err = table.Open(n.store, n.writer, n.large, bits, once); err != nil {
 		return n, fmt.Errorf("%s: %w", s.rows, err)
 	}
 	if n.members, err = membership.Open(n.rows, bits, s.node, s.log); err != nil {

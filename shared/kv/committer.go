@@ -65,12 +65,15 @@ func (c *Committer) Stats() *Stats { return &c.stats }
 // Queued is the number of updates that wait.
 func (c *Committer) Queued() int { return len(c.queue) }
 
-// update is one caller's work. Its state says who owns it: the caller until
-// the committer claims it, the committer from then until done is closed.
+// update is one caller's work: one update or several. Its state says who owns
+// it: the caller until the committer claims it, the committer from then until
+// done is closed.
 type update struct {
-	apply func(*Tx) error
+	apply func(i int, tx *Tx) error
+	// errs has room for what became of each; the first ran were run.
+	errs  []error
+	ran   int
 	state atomic.Int32
-	err   error
 	done  chan struct{}
 	// traced has how the group fared kept in shared.
 	traced bool
@@ -98,18 +101,42 @@ const (
 // may have happened. Once begun it is waited for whatever ctx says, so that
 // apply may use the caller's buffers.
 func (c *Committer) Update(ctx context.Context, apply func(*Tx) error) error {
+	var room [1]error
+	c.update(ctx, room[:], func(_ int, tx *Tx) error { return apply(tx) })
+	return room[0]
+}
+
+// UpdateMany runs n updates, in order: apply with the number of each. Each is
+// atomic by itself and has an error of its own, as from Update, but they wait in
+// the queue as one and share a commit as long as it has room.
+func (c *Committer) UpdateMany(ctx context.Context, n int, apply func(i int, tx *Tx) error) []error {
+	errs := make([]error, n)
+	for from := 0; from < n; {
+		from += c.update(ctx, errs[from:], func(i int, tx *Tx) error { return apply(from+i, tx) })
+	}
+	return errs
+}
+
+// update has as many updates run as fit in a commit, at least one, sets what
+// became of them, and returns how many they are.
+func (c *Committer) update(ctx context.Context, errs []error, apply func(int, *Tx) error) int {
 	ctx, s := span.Start(ctx, "kv.commit")
-	u := &update{apply: apply, done: make(chan struct{}), traced: s.Recording()}
+	u := &update{apply: apply, errs: errs, done: make(chan struct{}), traced: s.Recording()}
 	var queued time.Time
 	if u.traced {
 		queued = time.Now()
 	}
-	err := c.update(ctx, u)
+	if err := c.enqueue(ctx, u); err != nil {
+		for i := range errs {
+			errs[i] = err
+		}
+		u.ran = len(errs)
+	}
 	if u.traced {
 		u.describe(ctx, s, queued)
 	}
-	s.End(err)
-	return err
+	s.End(u.errs[0])
+	return u.ran
 }
 
 // describe adds to a trace what the update's group did. Updates of one group
@@ -125,8 +152,8 @@ func (u *update) describe(ctx context.Context, s span.Span, queued time.Time) {
 	}
 }
 
-// update queues u and waits for it.
-func (c *Committer) update(ctx context.Context, u *update) error {
+// enqueue queues u and waits for it. An error says that nothing of it was run.
+func (c *Committer) enqueue(ctx context.Context, u *update) error {
 	select {
 	case c.queue <- u:
 	default:
@@ -135,7 +162,7 @@ func (c *Committer) update(ctx context.Context, u *update) error {
 	var gone error
 	select {
 	case <-u.done:
-		return u.err
+		return nil
 	case <-ctx.Done():
 		gone = ctx.Err()
 	case <-c.stopped:
@@ -145,7 +172,7 @@ func (c *Committer) update(ctx context.Context, u *update) error {
 		return gone
 	}
 	<-u.done
-	return u.err
+	return nil
 }
 
 // Run commits until ctx ends. What is queued then, or comes later, fails with
@@ -194,6 +221,7 @@ func (c *Committer) commit(first *update) int {
 		})
 	}
 	if err != nil && len(group) == 0 && first.state.CompareAndSwap(queued, claimed) {
+		first.ran = len(first.errs)
 		group = append(group, first) // it is told why nothing was run
 	}
 	for _, f := range before {
@@ -208,13 +236,15 @@ func (c *Committer) commit(first *update) int {
 		err = c.store.Commit(&batch)
 	}
 	c.stats.Commits.Add(1)
-	c.stats.Updates.Add(int64(len(group)))
 	if err != nil {
 		c.stats.Failures.Add(1)
 	}
 	for _, u := range group {
-		if u.err == nil {
-			u.err = err
+		c.stats.Updates.Add(int64(u.ran))
+		for i := range u.errs[:u.ran] {
+			if u.errs[i] == nil {
+				u.errs[i] = err
+			}
 		}
 		if u.traced {
 			u.shared = shared{began, len(group), batch.steps}
@@ -236,12 +266,9 @@ func (c *Committer) gather(first *update, r Reader, batch *Batch) ([]*update, []
 			continue // its caller has gone
 		}
 		group = append(group, u)
-		tx.own, tx.ownBefore = tx.own[:0], tx.ownBefore[:0]
-		if u.err = u.apply(tx); u.err == nil {
-			u.err = tx.check(soft)
-		}
-		if u.err == nil {
-			tx.keep()
+		for u.ran < len(u.errs) && (u.ran == 0 || tx.bytes < soft) {
+			u.errs[u.ran] = tx.run(u, soft)
+			u.ran++
 		}
 	}
 	for _, op := range tx.group {
@@ -299,6 +326,19 @@ func (t *Tx) Delete(key []byte) { t.own = append(t.own, Op{Key: key, Delete: tru
 // the update refers to outside the store, which must be on stable storage
 // first: so a group shares that sync too.
 func (t *Tx) Before(f func() error) { t.ownBefore = append(t.ownBefore, f) }
+
+// run runs the next of u's updates and keeps what it wrote, unless it fails.
+func (t *Tx) run(u *update, limit int) error {
+	t.own, t.ownBefore = t.own[:0], t.ownBefore[:0]
+	err := u.apply(u.ran, t)
+	if err == nil {
+		err = t.check(limit)
+	}
+	if err == nil {
+		t.keep()
+	}
+	return err
+}
 
 // check refuses an update that would make the group's commit fail.
 func (t *Tx) check(limit int) error {

@@ -50,6 +50,9 @@ type Reader interface {
 	// the first of them until the first Next or Seek. The caller closes it
 	// before the View ends.
 	Iterate(prefix []byte) Iterator
+	// IterateReverse walks the same keys from the last to the first. Its Next
+	// moves to the key before, and its Seek to the last key at or before key.
+	IterateReverse(prefix []byte) Iterator
 }
 
 // Iterator is a position in a snapshot.

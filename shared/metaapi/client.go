@@ -93,10 +93,15 @@ func (c *Client) Put(ctx context.Context, key RowKey, value *Value) (Written, er
 
 // Update implements Rows.
 func (c *Client) Update(ctx context.Context, key RowKey, decide Update) (Written, error) {
-	res, err := c.run(ctx, &key, register.NewUpdate(c.clock, c.timing, func(r register.Row) (*Value, error) {
-		return decide(Row{Tag: r.Tag, Value: r.Value})
-	}))
+	res, err := c.run(ctx, &key, c.update(decide))
 	return Written{Tag: res.Row.Tag, Replaced: res.Replaced}, err
+}
+
+// update is the coordinator of a conditional write.
+func (c *Client) update(decide Update) *register.Coordinator {
+	return register.NewUpdate(c.clock, c.timing, func(r register.Row) (*Value, error) {
+		return decide(Row{Tag: r.Tag, Value: r.Value})
+	})
 }
 
 // Recommit writes a row again, as it is, to a quorum of every replica set of
@@ -166,6 +171,14 @@ type operation struct {
 	began     time.Time
 	straggler *time.Timer
 	cancel    context.CancelFunc
+
+	// Of operations that share their rounds: what the coordinator wants,
+	// whether it has what it needs and waits for what would save a round, and
+	// how it ended.
+	want    register.Effect
+	hurried bool
+	result  register.Result
+	failed  error
 }
 
 // run carries an operation on a row to its end.
@@ -176,19 +189,30 @@ func (c *Client) run(ctx context.Context, key *RowKey, co *register.Coordinator)
 
 // run carries the operation to its end.
 func (o *operation) run(ctx context.Context) (register.Result, error) {
-	if err := ctx.Err(); err != nil {
-		return register.Result{}, fault.Wrap(fault.KindOf(err), err, "before anything was sent")
-	}
-	co := o.co
-	var err error
-	if o.admitted, err = admit(ctx); err != nil {
+	if err := o.begin(ctx); err != nil {
 		return register.Result{}, err
+	}
+	return o.carry(ctx, o.co.Start(o.locate()))
+}
+
+// begin has the operation admitted and bounds it in time.
+func (o *operation) begin(ctx context.Context) (err error) {
+	if err := ctx.Err(); err != nil {
+		return fault.Wrap(fault.KindOf(err), err, "before anything was sent")
+	}
+	if o.admitted, err = admit(ctx); err != nil {
+		return err
 	}
 	var ok bool
 	if o.deadline, ok = ctx.Deadline(); !ok {
 		o.deadline = time.Now().Add(operationTimeout)
 	}
-	e := co.Start(o.locate())
+	return nil
+}
+
+// carry does what the coordinator wants, from e on, until its end.
+func (o *operation) carry(ctx context.Context, e register.Effect) (register.Result, error) {
+	co := o.co
 	for e.Do != register.Finish {
 		switch {
 		case o.over(ctx):
@@ -242,8 +266,10 @@ func (o *operation) within(ctx context.Context, d time.Duration) (context.Contex
 }
 
 // locate looks the row up in the ring in force.
-func (o *operation) locate() register.Config {
-	p := o.place()
+func (o *operation) locate() register.Config { return o.locateIn(o.place()) }
+
+// locateIn looks the row up in a ring.
+func (o *operation) locateIn(p *placement) register.Config {
 	o.slot = p.slot(o.key)
 	cfg := o.slot.config
 	cfg.Near = o.pickNear(p, o.slot.target.Nodes)
@@ -324,14 +350,7 @@ func sleep(ctx context.Context, d time.Duration) {
 // round sends one request to all members and hands in their answers until the
 // coordinator wants something else.
 func (o *operation) round(ctx context.Context, e register.Effect) register.Effect {
-	var from bodyFrom
-	switch e.BodyFrom {
-	case register.Everybody:
-		from.all = true
-	case register.Nobody:
-	default:
-		from.node = o.slot.target.Nodes[e.BodyFrom]
-	}
+	from := o.bodyFrom(e)
 	e.Request.Admitted = o.admitted.revision
 	m, err := encodeRowRequest(o.key, e.Request, from)
 	if err != nil {
@@ -355,6 +374,18 @@ func (o *operation) round(ctx context.Context, e register.Effect) register.Effec
 		o.shun(from.node)
 	}
 	return o.co.Timeout(e.Round)
+}
+
+// bodyFrom is who is to answer a request with the body.
+func (o *operation) bodyFrom(e register.Effect) (from bodyFrom) {
+	switch e.BodyFrom {
+	case register.Everybody:
+		from.all = true
+	case register.Nobody:
+	default:
+		from.node = o.slot.target.Nodes[e.BodyFrom]
+	}
+	return from
 }
 
 // stayed reports that an error of Gather means that nothing was sent, rather
@@ -391,21 +422,28 @@ func (o *operation) hear(a rpc.Answer) (done bool) {
 
 // answer hands in what one member said.
 func (o *operation) answer(round, member int, a rpc.Answer) register.Effect {
-	if a.Err != nil {
-		o.err = a.Err
-		return o.co.Fail(round, member, failure(a.Err))
-	}
 	var reply register.Reply
-	if err := decodeRowReply(a.Message, &reply); err != nil {
+	if a.Err == nil {
+		if err := decodeRowReply(a.Message, &reply); err != nil {
+			o.err = err
+			return o.co.Fail(round, member, register.Silent)
+		}
+	}
+	return o.reply(round, member, &reply, a.Err)
+}
+
+// reply hands in the reply of one member, or its error.
+func (o *operation) reply(round, member int, reply *register.Reply, err error) register.Effect {
+	if err != nil {
 		o.err = err
-		return o.co.Fail(round, member, register.Silent)
+		return o.co.Fail(round, member, failure(err))
 	}
 	if reply.Code == register.Behind {
 		o.admitted.behind(reply.Revision)
 		o.err = errBehind
 		return o.co.Fail(round, member, register.Absent)
 	}
-	return o.co.Answer(round, member, &reply)
+	return o.co.Answer(round, member, reply)
 }
 
 // failure says what follows for a row from a member's error.

@@ -18,8 +18,8 @@ type ItemRows interface {
 	// keys; rows of one partition share their messages.
 	GetMany(ctx context.Context, keys []RowKey) []Got
 	// UpdateMany changes rows, each as Update does and on its own: some may be
-	// written and others not. The keys must differ. The answers are in the
-	// order of the changes.
+	// written and others not. The keys must differ: a second change of one is
+	// Invalid. The answers are in the order of the changes.
 	UpdateMany(ctx context.Context, changes []Change) []Changed
 	// ScanKey lists the rows of one Key, by Sub, in either direction. It
 	// contains every write completed before it began, in the range it covers.
@@ -29,7 +29,9 @@ type ItemRows interface {
 	Index(ctx context.Context, r IndexRange) (IndexPage, error)
 	// Since lists rows of one Key that changed since a mark. No change is
 	// missed: one that a Since returned before may be returned again, above all
-	// after a change of the layout or when another quorum answers.
+	// after a change of the layout or when another quorum answers. Rows that
+	// were deleted (not items that are only markers) are not listed. Errors
+	// besides those of Rows: Invalid, the mark is none of this Key.
 	Since(ctx context.Context, r SinceRange) (SincePage, error)
 }
 

@@ -57,3 +57,32 @@ func compare(key, sub, otherKey, otherSub string) int {
 	}
 	return strings.Compare(sub, otherSub)
 }
+
+// directed is a comparison for an order that ascends, or descends.
+func directed(c int, reverse bool) int {
+	if reverse {
+		return -c
+	}
+	return c
+}
+
+// halfOpen is what From and To say of names with a prefix, in either direction:
+// those from low on and before high, where an empty high is no bound. It is
+// false when there can be none.
+func halfOpen(prefix, from, to string, reverse bool) (low, high string, some bool) {
+	low, high = from, to
+	if reverse {
+		low, high = "", ""
+		if to != "" {
+			low = to + "\x00"
+		}
+		if from != "" {
+			high = from + "\x00"
+		}
+	}
+	low = max(low, prefix)
+	if behind, bounded := After(prefix); bounded && (high == "" || behind < high) {
+		high = behind
+	}
+	return low, high, high == "" || low < high
+}

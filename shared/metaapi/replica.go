@@ -3,6 +3,7 @@ package metaapi
 import (
 	"context"
 
+	"hangar/shared/fault"
 	"hangar/shared/layout"
 	"hangar/shared/object"
 	"hangar/shared/register"
@@ -32,7 +33,11 @@ const (
 // is served.
 //
 // Rows of partitions that the node does not hold in the request's epoch may be
-// left out of a Scan and of Counters.
+// left out of a Scan, of Counters and of an Index.
+//
+// Changes: a node numbers what it commits of the table Items, with numbers that
+// only grow, as long as its store is the same incarnation. A row has the number
+// of the commit that gave it its present tag.
 //
 // Errors: Overloaded, StorageFull, Invalid and Unavailable mean that nothing
 // happened and nothing will; any other error leaves open whether it did.
@@ -42,16 +47,33 @@ type Replica interface {
 	// late or from an old epoch is a Reply, not an error. It must not keep
 	// q.Row.Value.Body after it returned, not even when it returned early.
 	Handle(ctx context.Context, key RowKey, q register.Request) (register.Reply, error)
+	// HandleMany runs up to MaxBatchRows requests, each as Handle does and by
+	// itself, and answers in their order. Those that write share a commit.
+	HandleMany(ctx context.Context, rows []RowRequest) []RowReply
 	// Scan lists what this node holds, committed or not.
 	Scan(ctx context.Context, q ScanRequest) (ScanReply, error)
 	// Counters returns what the node's rows of a table and bucket add up to,
 	// for each partition the node holds.
 	Counters(ctx context.Context, t Table, b object.BucketID) (PartitionCounters, error)
+	// Index lists the Keys of the node's live items.
+	Index(ctx context.Context, q IndexRequest) (IndexReply, error)
 	// Inventory lists the rows this node holds in some slices, delete markers
 	// and rows that were only promised included: for copies and repair. It is
 	// Unavailable when the node does not serve the partition of each slice in
 	// the request's epoch. It may be late by what is not acknowledged yet.
 	Inventory(ctx context.Context, q InventoryRequest) (InventoryReply, error)
+}
+
+// RowRequest is one request of HandleMany.
+type RowRequest struct {
+	Key RowKey
+	register.Request
+}
+
+// RowReply is one answer of HandleMany.
+type RowReply struct {
+	register.Reply
+	Err error
 }
 
 // ScanRequest asks a node for the rows it holds of one Table and Bucket, in
@@ -74,11 +96,35 @@ type ScanRequest struct {
 	// (k, s+"\x00"), and to pass a prefix, from the first string above all
 	// that have it.
 	FromKey, FromSub string
+	// UntilSub, unless empty, is the first Sub that is not considered any more.
+	// Reverse goes from the last row to the first. Both only with Key, and
+	// without Delimiter.
+	UntilSub string
+	Reverse  bool
+	// Changes, only with Key and in the table Items, asks for rows that changed
+	// after the number After, if that is from the Incarnation of the node's
+	// store, and for all rows otherwise.
+	Changes            bool
+	Incarnation, After uint64
 	// Limit bounds the rows of the answer, 1 to MaxScanRows.
 	Limit int
 	// MaxBytes bounds the sum of the lengths of Key, Sub and Head in the
 	// answer, 1 to MaxScanBytes. The first row is returned whatever its size.
 	MaxBytes int
+}
+
+// Check is nil when a request is one that a node may be asked. Errors: Invalid.
+func (q *ScanRequest) Check() error {
+	if q.Limit < 1 || q.Limit > MaxScanRows || q.MaxBytes < 1 || q.MaxBytes > MaxScanBytes {
+		return fault.New(fault.Invalid, "a scan of %d rows and %d bytes", q.Limit, q.MaxBytes)
+	}
+	if inKey := q.Key != "" && q.Delimiter == ""; !inKey && (q.UntilSub != "" || q.Reverse || q.Changes) {
+		return fault.New(fault.Invalid, "a scan with bounds for one key, but of many")
+	}
+	if q.Changes && (q.Table != Items || q.Reverse) {
+		return fault.New(fault.Invalid, "changes of a table that does not number them")
+	}
+	return nil
 }
 
 // ScanReply is one node's page.
@@ -90,7 +136,10 @@ type ScanReply struct {
 	// Behind, unless 0, is what the request must be admitted by at least. There
 	// are no rows then.
 	Behind uint64
-	// Rows ascend by (Key, Sub). Every row the node holds between the start of
+	// Incarnation of the node's store, and Last, the number of the last change in
+	// the picture that Rows are from. Only with Changes.
+	Incarnation, Last uint64
+	// Rows ascend by (Key, Sub), or descend with Reverse. Every row the node holds between the start of
 	// the request and the last of Rows is among them, or was folded.
 	Rows []ScanRow
 	// Exhausted says that no row follows the last of Rows.
@@ -111,6 +160,39 @@ type ScanRow struct {
 	// follows the request's Prefix. Deleted rows before the witness are listed
 	// like any other.
 	Folded bool
+	// Change is the number of the row's last change on this node. Only with
+	// Changes.
+	Change uint64
+}
+
+// IndexRequest asks a node for the Keys of a table and bucket with live items,
+// from From to before Until (empty: to the end), in either direction.
+type IndexRequest struct {
+	Epoch, Admitted uint64
+	Table           Table
+	Bucket          object.BucketID
+	From, Until     string
+	Reverse         bool
+	// Limit bounds the rows of the answer, 1 to MaxScanLimit.
+	Limit int
+}
+
+// Check is nil when a request is one that a node may be asked. Errors: Invalid.
+func (q *IndexRequest) Check() error {
+	if q.Limit < 1 || q.Limit > MaxScanLimit || q.Table != Items {
+		return fault.New(fault.Invalid, "an index of %d keys of table %d", q.Limit, q.Table)
+	}
+	return nil
+}
+
+// IndexReply is one node's page of the index. Old, Epoch and Behind are as in
+// ScanReply.
+type IndexReply struct {
+	Old           bool
+	Epoch, Behind uint64
+	Rows          []IndexEntry
+	// Exhausted says that no Key follows the last of Rows.
+	Exhausted bool
 }
 
 // PartitionCounters are a node's counters for one table and bucket. Partitions

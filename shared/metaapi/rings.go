@@ -38,6 +38,7 @@ type slotOnce struct {
 
 // slot is one partition: its members, numbered as in config.
 type slot struct {
+	part   layout.Partition
 	config register.Config
 	target rpc.Target
 	sets   []layout.ReplicaSet
@@ -86,6 +87,7 @@ func (p *placement) slot(k *RowKey) *slot {
 
 func newSlot(ring *layout.Ring, part layout.Partition) slot {
 	s := slot{
+		part:   part,
 		config: register.Config{Epoch: ring.Epoch},
 		target: rpc.Target{Subject: rpc.PartitionSubject(service, opRow, part)},
 		sets:   ring.Sets(part),

@@ -7,6 +7,7 @@ import (
 	"hangar/shared/fault"
 	"hangar/shared/layout"
 	"hangar/shared/object"
+	"hangar/shared/register"
 )
 
 // MaxScanLimit bounds Range.Limit.
@@ -21,19 +22,60 @@ func (c *Client) Scan(ctx context.Context, r Range) (page Page, err error) {
 	if !ok {
 		return Page{}, nil
 	}
-	parts := (*placement).all
-	if r.Key != "" {
-		parts = func(p *placement) []layout.Partition {
-			return []layout.Partition{layout.OfRow(r.Bucket, r.Key, p.ring.Bits)}
-		}
+	return c.list(ctx, &listing{Range: r}, fromKey, fromSub)
+}
+
+// maxKeyPage is about how many bytes of heads a page of one Key has at most:
+// items have their values there.
+const maxKeyPage = 4 << 20
+
+// ScanKey implements ItemRows.
+func (c *Client) ScanKey(ctx context.Context, r KeyRange) (Page, error) {
+	if r.Limit < 1 || r.Limit > MaxScanLimit || r.Key == "" {
+		return Page{}, fault.New(fault.Invalid, "a scan of %d entries of the key %q", r.Limit, r.Key)
 	}
+	low, high, some := halfOpen(r.Prefix, r.From, r.To, r.Reverse)
+	if !some {
+		return Page{}, nil
+	}
+	l := &listing{
+		Range:    Range{Table: r.Table, Bucket: r.Bucket, Key: r.Key, Limit: r.Limit},
+		untilSub: high, reverse: r.Reverse, maxBytes: maxKeyPage,
+	}
+	return c.list(ctx, l, r.Key, low)
+}
+
+// listing is what a merge lists: a Range or, of one Key, part of its rows.
+type listing struct {
+	Range
+	// untilSub, unless empty, is the first Sub that is not listed any more.
+	untilSub string
+	reverse  bool
+	// changes asks for what changed only, where the nodes know that.
+	changes bool
+	// maxBytes is about how many bytes of heads a page has; 0: any number.
+	maxBytes int
+}
+
+// parts are the partitions that have what is listed.
+func (l *listing) parts() func(*placement) []layout.Partition {
+	if l.Key == "" {
+		return (*placement).all
+	}
+	return func(p *placement) []layout.Partition {
+		return []layout.Partition{layout.OfRow(l.Bucket, l.Key, p.ring.Bits)}
+	}
+}
+
+// list merges what nodes enough have from a position on.
+func (c *Client) list(ctx context.Context, l *listing, fromKey, fromSub string) (page Page, err error) {
 	one := c.readOne()
 	a, err := admit(ctx)
 	if err != nil {
 		return Page{}, err
 	}
-	err = c.askNodes(ctx, parts, one, &a, func(ctx context.Context, p *placement, nodes []object.NodeID) error {
-		m := newMerge(c, p, &r, nodes, fromKey, fromSub)
+	err = c.askNodes(ctx, l.parts(), one, &a, func(ctx context.Context, p *placement, nodes []object.NodeID) error {
+		m := newMerge(c, p, l, nodes, fromKey, fromSub)
 		m.one, m.admitted = one, a.revision
 		page, err = m.page(ctx)
 		return err
@@ -45,12 +87,13 @@ func (c *Client) Scan(ctx context.Context, r Range) (page Page, err error) {
 type merge struct {
 	c   *Client
 	p   *placement
-	r   *Range
+	r   *listing
 	one bool // one replica's word settles a row
 	// admitted is what requests are admitted by.
 	admitted uint64
 	runs     []*run
 	found    []candidate
+	bytes    int // of heads in found
 }
 
 // run is what one node holds of the range, in order.
@@ -58,24 +101,47 @@ type run struct {
 	node             object.NodeID
 	rows             []ScanRow // not yet merged
 	fromKey, fromSub string    // where the next page starts
+	untilSub         string    // where it ends, if that is not empty
 	exhausted        bool      // there is no next page
+
+	// Of a listing of changes: those wanted are behind a number of an incarnation
+	// of the node's store. Of the first page: its incarnation, the last number
+	// there was, and the lowest that must be listed again, 0 for none.
+	incarnation, after uint64
+	began              bool
+	now, last, again   uint64
 }
 
 // candidate is an entry that stands, or that a read has yet to confirm.
 type candidate struct {
 	Entry
 	unsettled bool
+	// reports are what the nodes said of an unsettled row in a listing of changes.
+	reports []report
 }
 
-func newMerge(c *Client, p *placement, r *Range, nodes []object.NodeID, fromKey, fromSub string) *merge {
+// report is what one node said of a row.
+type report struct {
+	run    *run
+	tag    register.Tag
+	change uint64
+}
+
+func newMerge(c *Client, p *placement, r *listing, nodes []object.NodeID, fromKey, fromSub string) *merge {
 	m := &merge{c: c, p: p, r: r, found: make([]candidate, 0, r.Limit+1)}
 	for _, n := range nodes {
-		m.runs = append(m.runs, &run{node: n, fromKey: fromKey, fromSub: fromSub})
+		m.runs = append(m.runs, &run{node: n, fromKey: fromKey, fromSub: fromSub, untilSub: r.untilSub})
 	}
 	return m
 }
 
-// page merges until there is one entry more than the limit, or no more.
+// full reports whether there are entries enough for a page, and one more.
+func (m *merge) full() bool {
+	n := len(m.found)
+	return n > m.r.Limit || n > 1 && m.r.maxBytes > 0 && m.bytes > m.r.maxBytes
+}
+
+// page merges until there is one entry more than a page has, or no more.
 func (m *merge) page(ctx context.Context) (Page, error) {
 	for {
 		end, err := m.collect(ctx)
@@ -85,12 +151,16 @@ func (m *merge) page(ctx context.Context) (Page, error) {
 		if err := m.settle(ctx); err != nil {
 			return Page{}, err
 		}
-		if end || len(m.found) > m.r.Limit {
+		if end || m.full() {
 			break
 		}
 	}
-	page := Page{More: len(m.found) > m.r.Limit}
-	page.Entries = make([]Entry, min(len(m.found), m.r.Limit))
+	page := Page{More: m.full()}
+	n := min(len(m.found), m.r.Limit)
+	if page.More {
+		n = min(len(m.found)-1, m.r.Limit)
+	}
+	page.Entries = make([]Entry, n)
 	for i := range page.Entries {
 		page.Entries[i] = m.found[i].Entry
 	}
@@ -101,7 +171,7 @@ func (m *merge) page(ctx context.Context) (Page, error) {
 // are candidates enough or all runs have ended. Since every run stands at or
 // behind that position, none can add to it later.
 func (m *merge) collect(ctx context.Context) (end bool, err error) {
-	for len(m.found) <= m.r.Limit {
+	for !m.full() {
 		if err := m.fill(ctx); err != nil {
 			return false, err
 		}
@@ -131,7 +201,8 @@ func (m *merge) collect(ctx context.Context) (end bool, err error) {
 		default:
 			if !settled || !row.Deleted {
 				e := Entry{Key: key, Sub: sub, Head: row.Head}
-				m.found = append(m.found, candidate{Entry: e, unsettled: !settled})
+				m.found = append(m.found, candidate{Entry: e, unsettled: !settled, reports: m.reports(key, sub, settled)})
+				m.bytes += len(row.Head)
 			}
 			m.pass(key, sub)
 		}
@@ -139,10 +210,23 @@ func (m *merge) collect(ctx context.Context) (end bool, err error) {
 	return false, nil
 }
 
-// lowest returns the lowest row that a run stands at, nil when all have ended.
+// reports gathers what may have to be listed again.
+func (m *merge) reports(key, sub string, settled bool) (all []report) {
+	if settled || !m.r.changes {
+		return nil
+	}
+	for _, r := range m.runs {
+		if r.at(key, sub) {
+			all = append(all, report{r, r.rows[0].Tag, r.rows[0].Change})
+		}
+	}
+	return all
+}
+
+// lowest returns the first row that a run stands at, nil when all have ended.
 func (m *merge) lowest() (low *ScanRow) {
 	for _, r := range m.runs {
-		if len(r.rows) > 0 && (low == nil || compare(r.rows[0].Key, r.rows[0].Sub, low.Key, low.Sub) < 0) {
+		if len(r.rows) > 0 && (low == nil || directed(compare(r.rows[0].Key, r.rows[0].Sub, low.Key, low.Sub), m.r.reverse) < 0) {
 			low = &r.rows[0]
 		}
 	}
@@ -254,10 +338,13 @@ func (m *merge) settle(ctx context.Context) error {
 	kept := m.found[:0]
 	for i, f := range m.found {
 		if f.unsettled {
+			for _, said := range f.reports {
+				said.run.repeat(&said, rows[i].Tag)
+			}
 			if rows[i].Value == nil {
 				continue
 			}
-			f.Head, f.unsettled = rows[i].Value.Head, false
+			f.Head, f.unsettled, f.reports = rows[i].Value.Head, false, nil
 		}
 		kept = append(kept, f)
 	}
@@ -296,11 +383,15 @@ func (m *merge) fill(ctx context.Context) error {
 // fetch asks a node for its next page.
 func (m *merge) fetch(ctx context.Context, r *run) error {
 	wanted := float64(m.r.Limit + 1 - len(m.found))
+	if m.r.Key == "" {
+		wanted *= m.p.share
+	}
 	q := ScanRequest{
 		Epoch: m.p.epoch(), Admitted: m.admitted, Table: m.r.Table, Bucket: m.r.Bucket,
 		Prefix: m.r.Prefix, Key: m.r.Key, Delimiter: m.r.Delimiter,
-		FromKey: r.fromKey, FromSub: r.fromSub,
-		Limit: min(int(wanted*m.p.share)+8, MaxScanRows), MaxBytes: MaxScanBytes,
+		FromKey: r.fromKey, FromSub: r.fromSub, UntilSub: r.untilSub, Reverse: m.r.reverse,
+		Changes: m.r.changes, Incarnation: r.incarnation, After: r.after,
+		Limit: min(int(wanted)+8, MaxScanRows), MaxBytes: MaxScanBytes,
 	}
 	msg, err := encodeScanRequest(&q)
 	if err != nil {
@@ -312,7 +403,7 @@ func (m *merge) fetch(ctx context.Context, r *run) error {
 	if err != nil {
 		return &lostNode{r.node, err}
 	}
-	reply, err := decodeScanReply(answer)
+	reply, err := decodeScanReply(answer, m.r.reverse)
 	switch {
 	case err != nil:
 		return &lostNode{r.node, err}
@@ -322,8 +413,13 @@ func (m *merge) fetch(ctx context.Context, r *run) error {
 		return &behindNode{reply.Behind}
 	case len(reply.Rows) == 0 && !reply.Exhausted:
 		return &lostNode{r.node, fault.New(fault.Internal, "an empty page that promises more")}
-	case len(reply.Rows) > 0 && compare(reply.Rows[0].Key, reply.Rows[0].Sub, r.fromKey, r.fromSub) < 0:
+	case !q.holds(reply.Rows):
 		return &lostNode{r.node, fault.New(fault.Internal, "a page that starts too early")}
+	case r.began && reply.Incarnation != r.now:
+		return &lostNode{r.node, fault.New(fault.Unavailable, "the node's store was replaced meanwhile")}
+	}
+	if !r.began {
+		r.began, r.now, r.last = true, reply.Incarnation, reply.Last
 	}
 	r.rows, r.exhausted = reply.Rows, reply.Exhausted
 	if len(r.rows) > 0 {
@@ -332,9 +428,34 @@ func (m *merge) fetch(ctx context.Context, r *run) error {
 	return nil
 }
 
+// repeat has a change listed again the next time that a read which found a row
+// under a lower tag did not account for.
+func (r *run) repeat(said *report, found register.Tag) {
+	if found.Less(said.tag) && (r.again == 0 || said.change < r.again) {
+		r.again = said.change
+	}
+}
+
+// holds reports whether the first of rows is not before what was asked for.
+func (q *ScanRequest) holds(rows []ScanRow) bool {
+	switch {
+	case len(rows) == 0:
+		return true
+	case q.Reverse:
+		return rows[0].Key == q.Key && (q.UntilSub == "" || rows[0].Sub < q.UntilSub)
+	default:
+		return compare(rows[0].Key, rows[0].Sub, q.FromKey, q.FromSub) >= 0
+	}
+}
+
 // setNext works out where the page behind r.rows starts.
-func (r *run) setNext(q *Range) {
+func (r *run) setNext(q *listing) {
 	last := &r.rows[len(r.rows)-1]
+	if q.reverse {
+		r.untilSub = last.Sub
+		r.exhausted = r.exhausted || last.Sub == ""
+		return
+	}
 	r.fromKey, r.fromSub = last.Key, last.Sub+"\x00"
 	if !last.Folded {
 		return

@@ -18,14 +18,14 @@ type Server struct {
 	replica Replica
 
 	mu    sync.Mutex
-	stops map[layout.Partition]func() // guarded by mu
-	own   []func()                    // guarded by mu; stop what is not a partition's
+	stops map[layout.Partition][]func() // guarded by mu
+	own   []func()                      // guarded by mu; stop what is not a partition's
 }
 
 // Serve starts to offer r as node self. It serves no partition yet: see Follow.
 func Serve(srv rpc.Server, self object.NodeID, r Replica) (*Server, error) {
-	s := &Server{srv: srv, self: self, replica: r, stops: map[layout.Partition]func(){}}
-	for op, h := range map[string]rpc.Handler{opScan: s.scan, opCounters: s.counters, opInventory: s.inventory} {
+	s := &Server{srv: srv, self: self, replica: r, stops: map[layout.Partition][]func(){}}
+	for op, h := range map[string]rpc.Handler{opScan: s.scan, opCounters: s.counters, opIndex: s.index, opInventory: s.inventory} {
 		stop, err := srv.Handle(rpc.NodeSubject(service, op, self), h)
 		if err != nil {
 			s.Close()
@@ -52,32 +52,41 @@ func (s *Server) Follow(ring *layout.Ring) error {
 			}
 		}
 	}
-	for p, stop := range s.stops {
+	for p := range s.stops {
 		if !member[p] {
-			stop()
-			delete(s.stops, p)
+			s.stop(p)
 		}
 	}
 	for p := range member {
 		if s.stops[p] != nil {
 			continue
 		}
-		stop, err := s.srv.Handle(rpc.PartitionSubject(service, opRow, p), s.row)
-		if err != nil {
-			return fault.Wrap(fault.KindOf(err), err, "serving partition %d", p)
+		for op, h := range map[string]rpc.Handler{opRow: s.row, opRows: s.rows} {
+			stop, err := s.srv.Handle(rpc.PartitionSubject(service, op, p), h)
+			if err != nil {
+				s.stop(p)
+				return fault.Wrap(fault.KindOf(err), err, "serving partition %d", p)
+			}
+			s.stops[p] = append(s.stops[p], stop)
 		}
-		s.stops[p] = stop
 	}
 	return nil
+}
+
+// stop ends the service of a partition. mu is held.
+func (s *Server) stop(p layout.Partition) {
+	for _, stop := range s.stops[p] {
+		stop()
+	}
+	delete(s.stops, p)
 }
 
 // Close stops serving. Requests that have begun run on.
 func (s *Server) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for p, stop := range s.stops {
-		stop()
-		delete(s.stops, p)
+	for p := range s.stops {
+		s.stop(p)
 	}
 	for _, stop := range s.own {
 		stop()
@@ -95,6 +104,14 @@ func (s *Server) row(ctx context.Context, m rpc.Message) (rpc.Message, error) {
 		return rpc.Message{}, err
 	}
 	return encodeRowReply(&reply)
+}
+
+func (s *Server) rows(ctx context.Context, m rpc.Message) (rpc.Message, error) {
+	rows, err := decodeRowsRequest(s.self, m)
+	if err != nil {
+		return rpc.Message{}, err
+	}
+	return encodeRowsReply(s.replica.HandleMany(ctx, rows))
 }
 
 func (s *Server) scan(ctx context.Context, m rpc.Message) (rpc.Message, error) {
@@ -119,4 +136,16 @@ func (s *Server) counters(ctx context.Context, m rpc.Message) (rpc.Message, erro
 		return rpc.Message{}, err
 	}
 	return encodeCounters(counters)
+}
+
+func (s *Server) index(ctx context.Context, m rpc.Message) (rpc.Message, error) {
+	q, err := decodeIndexRequest(m)
+	if err != nil {
+		return rpc.Message{}, err
+	}
+	reply, err := s.replica.Index(ctx, q)
+	if err != nil {
+		return rpc.Message{}, err
+	}
+	return encodeIndexReply(&reply)
 }

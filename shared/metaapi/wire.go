@@ -15,8 +15,10 @@ import (
 const (
 	service     = "meta"
 	opRow       = "row"
+	opRows      = "rows"
 	opScan      = "scan"
 	opCounters  = "counters"
+	opIndex     = "index"
 	opInventory = "inventory"
 )
 
@@ -87,18 +89,7 @@ func rowFromWire(tag, op *metapb.Tag, v *metapb.Value, body []byte) (r register.
 // encodeRowRequest leaves the body where it is: the message must be sent
 // before the caller may change it.
 func encodeRowRequest(k *RowKey, q *register.Request, from bodyFrom) (rpc.Message, error) {
-	m := metapb.RowRequest{
-		Table: uint32(k.Table), Bucket: k.Bucket[:], Key: []byte(k.Key), Sub: []byte(k.Sub),
-		Kind: uint32(q.Kind), Epoch: q.Epoch, Admitted: q.Admitted,
-		Ballot: tagToWire(q.Ballot), AskOp: tagToWire(q.AskOp), Low: tagToWire(q.Low),
-		BodyFromAll: from.all,
-	}
-	if !from.node.IsZero() {
-		m.BodyFrom = from.node[:]
-	}
-	var body []byte
-	m.Tag, m.Op, m.Value, body = rowToWire(q.Row)
-	return marshal(&m, body)
+	return marshal(rowMessage(k, q, from))
 }
 
 // decodeRowRequest returns what self is asked. The body aliases m.
@@ -107,26 +98,7 @@ func decodeRowRequest(self object.NodeID, m rpc.Message) (k RowKey, q register.R
 	if err := unmarshal(m, &w); err != nil {
 		return k, q, err
 	}
-	if k.Table, k.Bucket, err = tableFromWire(w.Table, w.Bucket); err != nil {
-		return k, q, err
-	}
-	k.Key, k.Sub = string(w.Key), string(w.Sub)
-	q.Kind, q.Epoch, q.Admitted = register.Kind(w.Kind), w.Epoch, w.Admitted
-	q.OmitBody = !w.BodyFromAll && string(w.BodyFrom) != string(self[:])
-	if q.Kind < register.Read || q.Kind > register.Forget || w.Kind > 255 {
-		return k, q, fault.New(fault.Invalid, "kind of request %d", w.Kind)
-	}
-	if q.Ballot, err = tagFromWire(w.Ballot); err != nil {
-		return k, q, err
-	}
-	if q.AskOp, err = tagFromWire(w.AskOp); err != nil {
-		return k, q, err
-	}
-	if q.Low, err = tagFromWire(w.Low); err != nil {
-		return k, q, err
-	}
-	q.Row, err = rowFromWire(w.Tag, w.Op, w.Value, m.Payload)
-	return k, q, err
+	return rowFromMessage(self, &w, m.Payload)
 }
 
 func tableFromWire(table uint32, bucket []byte) (t Table, b object.BucketID, err error) {
@@ -136,39 +108,14 @@ func tableFromWire(table uint32, bucket []byte) (t Table, b object.BucketID, err
 	return Table(table), object.BucketID(bucket), nil
 }
 
-func encodeRowReply(r *register.Reply) (rpc.Message, error) {
-	m := metapb.RowReply{
-		Code: uint32(r.Code), Epoch: r.Epoch, Revision: r.Revision, BodyOmitted: r.BodyOmitted,
-		Promise: tagToWire(r.Promise), High: tagToWire(r.High),
-		Seen: r.Seen, SeenAt: tagToWire(r.SeenAt), Replaced: r.Replaced,
-	}
-	var body []byte
-	m.Tag, m.Op, m.Value, body = rowToWire(r.Row)
-	return marshal(&m, body)
-}
+func encodeRowReply(r *register.Reply) (rpc.Message, error) { return marshal(replyMessage(r)) }
 
 func decodeRowReply(m rpc.Message, r *register.Reply) (err error) {
 	var w metapb.RowReply
 	if err := unmarshal(m, &w); err != nil {
 		return err
 	}
-	*r = register.Reply{
-		Code: register.Code(w.Code), Epoch: w.Epoch, Revision: w.Revision, BodyOmitted: w.BodyOmitted,
-		Seen: w.Seen, Replaced: w.Replaced,
-	}
-	if r.Code < register.Held || r.Code > register.Behind || w.Code > 255 {
-		return fault.New(fault.Invalid, "code of reply %d", w.Code)
-	}
-	if r.Promise, err = tagFromWire(w.Promise); err != nil {
-		return err
-	}
-	if r.High, err = tagFromWire(w.High); err != nil {
-		return err
-	}
-	if r.SeenAt, err = tagFromWire(w.SeenAt); err != nil {
-		return err
-	}
-	r.Row, err = rowFromWire(w.Tag, w.Op, w.Value, m.Payload)
+	*r, err = replyFromMessage(&w, m.Payload)
 	return err
 }
 
@@ -177,6 +124,8 @@ func encodeScanRequest(q *ScanRequest) (rpc.Message, error) {
 		Epoch: q.Epoch, Admitted: q.Admitted, Table: uint32(q.Table), Bucket: q.Bucket[:], Prefix: []byte(q.Prefix),
 		Key: []byte(q.Key), Delimiter: []byte(q.Delimiter), FromKey: []byte(q.FromKey),
 		FromSub: []byte(q.FromSub), Limit: int32(q.Limit), MaxBytes: int32(q.MaxBytes),
+		UntilSub: []byte(q.UntilSub), Reverse: q.Reverse,
+		Changes: q.Changes, Incarnation: q.Incarnation, After: q.After,
 	}, nil)
 }
 
@@ -188,41 +137,48 @@ func decodeScanRequest(m rpc.Message) (q ScanRequest, err error) {
 	q = ScanRequest{
 		Epoch: w.Epoch, Admitted: w.Admitted, Prefix: string(w.Prefix), Key: string(w.Key), Delimiter: string(w.Delimiter),
 		FromKey: string(w.FromKey), FromSub: string(w.FromSub), Limit: int(w.Limit), MaxBytes: int(w.MaxBytes),
+		UntilSub: string(w.UntilSub), Reverse: w.Reverse,
+		Changes: w.Changes, Incarnation: w.Incarnation, After: w.After,
 	}
-	if q.Limit < 1 || q.Limit > MaxScanRows || q.MaxBytes < 1 || q.MaxBytes > MaxScanBytes {
-		return q, fault.New(fault.Invalid, "a scan of %d rows and %d bytes", q.Limit, q.MaxBytes)
+	if q.Table, q.Bucket, err = tableFromWire(w.Table, w.Bucket); err != nil {
+		return q, err
 	}
-	q.Table, q.Bucket, err = tableFromWire(w.Table, w.Bucket)
-	return q, err
+	return q, q.Check()
 }
 
 func encodeScanReply(r *ScanReply) (rpc.Message, error) {
-	w := metapb.ScanReply{Old: r.Old, Behind: r.Behind, Epoch: r.Epoch, Exhausted: r.Exhausted}
+	w := metapb.ScanReply{
+		Old: r.Old, Behind: r.Behind, Epoch: r.Epoch, Exhausted: r.Exhausted, Incarnation: r.Incarnation, Last: r.Last,
+	}
 	rows := make([]metapb.ScanRow, len(r.Rows))
 	w.Rows = make([]*metapb.ScanRow, len(r.Rows))
 	for i := range r.Rows {
 		row, out := &r.Rows[i], &rows[i]
 		out.Key, out.Sub, out.Head = []byte(row.Key), []byte(row.Sub), row.Head
 		out.Time, out.Node, out.Seq = row.Tag.Time, row.Tag.Node, uint32(row.Tag.Seq)
-		out.Deleted, out.Folded = row.Deleted, row.Folded
+		out.Deleted, out.Folded, out.Change = row.Deleted, row.Folded, row.Change
 		w.Rows[i] = out
 	}
 	return marshal(&w, nil)
 }
 
-func decodeScanReply(m rpc.Message) (r ScanReply, err error) {
+// decodeScanReply reads a page whose rows ascend, or descend.
+func decodeScanReply(m rpc.Message, reverse bool) (r ScanReply, err error) {
 	var w metapb.ScanReply
 	if err := unmarshal(m, &w); err != nil {
 		return r, err
 	}
-	r = ScanReply{Old: w.Old, Behind: w.Behind, Epoch: w.Epoch, Exhausted: w.Exhausted, Rows: make([]ScanRow, len(w.Rows))}
+	r = ScanReply{
+		Old: w.Old, Behind: w.Behind, Epoch: w.Epoch, Exhausted: w.Exhausted, Rows: make([]ScanRow, len(w.Rows)),
+		Incarnation: w.Incarnation, Last: w.Last,
+	}
 	for i, in := range w.Rows {
 		tag, err := newTag(in.Time, in.Node, in.Seq)
 		if err != nil {
 			return r, err
 		}
-		row := ScanRow{Key: string(in.Key), Sub: string(in.Sub), Tag: tag, Deleted: in.Deleted, Folded: in.Folded, Head: in.Head}
-		if i > 0 && compare(row.Key, row.Sub, r.Rows[i-1].Key, r.Rows[i-1].Sub) <= 0 {
+		row := ScanRow{Key: string(in.Key), Sub: string(in.Sub), Tag: tag, Deleted: in.Deleted, Folded: in.Folded, Head: in.Head, Change: in.Change}
+		if i > 0 && directed(compare(row.Key, row.Sub, r.Rows[i-1].Key, r.Rows[i-1].Sub), reverse) <= 0 {
 			return r, fault.New(fault.Corrupt, "a node's rows are out of order")
 		}
 		r.Rows[i] = row
@@ -263,4 +219,56 @@ func decodeCounters(m rpc.Message) (PartitionCounters, error) {
 		c[i] = PartitionCounter{Partition: layout.Partition(p.Partition), Counters: Counters{Count: p.Count, Bytes: p.Bytes}}
 	}
 	return c, nil
+}
+
+func encodeIndexRequest(q *IndexRequest) (rpc.Message, error) {
+	return marshal(&metapb.IndexRequest{
+		Epoch: q.Epoch, Admitted: q.Admitted, Table: uint32(q.Table), Bucket: q.Bucket[:],
+		From: []byte(q.From), Until: []byte(q.Until), Reverse: q.Reverse, Limit: int32(q.Limit),
+	}, nil)
+}
+
+func decodeIndexRequest(m rpc.Message) (q IndexRequest, err error) {
+	var w metapb.IndexRequest
+	if err := unmarshal(m, &w); err != nil {
+		return q, err
+	}
+	q = IndexRequest{
+		Epoch: w.Epoch, Admitted: w.Admitted,
+		From: string(w.From), Until: string(w.Until), Reverse: w.Reverse, Limit: int(w.Limit),
+	}
+	if q.Table, q.Bucket, err = tableFromWire(w.Table, w.Bucket); err != nil {
+		return q, err
+	}
+	return q, q.Check()
+}
+
+func encodeIndexReply(r *IndexReply) (rpc.Message, error) {
+	w := metapb.IndexReply{Old: r.Old, Behind: r.Behind, Epoch: r.Epoch, Exhausted: r.Exhausted}
+	for _, e := range r.Rows {
+		w.Rows = append(w.Rows, &metapb.IndexRow{
+			Key: []byte(e.Key), Entries: uint64(e.Entries), Conflicts: uint64(e.Conflicts),
+			Values: uint64(e.Values), Bytes: uint64(e.Bytes),
+		})
+	}
+	return marshal(&w, nil)
+}
+
+// decodeIndexReply reads a page whose Keys ascend, or descend.
+func decodeIndexReply(m rpc.Message, reverse bool) (r IndexReply, err error) {
+	var w metapb.IndexReply
+	if err := unmarshal(m, &w); err != nil {
+		return r, err
+	}
+	r = IndexReply{Old: w.Old, Behind: w.Behind, Epoch: w.Epoch, Exhausted: w.Exhausted}
+	for i, in := range w.Rows {
+		e := IndexEntry{Key: string(in.Key), ItemCounters: ItemCounters{
+			Entries: int64(in.Entries), Conflicts: int64(in.Conflicts), Values: int64(in.Values), Bytes: int64(in.Bytes),
+		}}
+		if i > 0 && directed(compare(e.Key, "", r.Rows[i-1].Key, ""), reverse) <= 0 {
+			return r, fault.New(fault.Corrupt, "a node's index is out of order")
+		}
+		r.Rows = append(r.Rows, e)
+	}
+	return r, nil
 }

@@ -91,7 +91,7 @@ func TestScanRoundTrip(t *testing.T) {
 	if m, err = encodeScanReply(&r); err != nil {
 		t.Fatal(err)
 	}
-	got, err := decodeScanReply(m)
+	got, err := decodeScanReply(m, false)
 	if diff := cmp.Diff(r, got); diff != "" || err != nil {
 		t.Fatalf("%v, reply (-want +got):\n%s", err, diff)
 	}
@@ -99,7 +99,7 @@ func TestScanRoundTrip(t *testing.T) {
 	if m, err = encodeScanReply(&r); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := decodeScanReply(m); !fault.Is(err, fault.Corrupt) {
+	if _, err := decodeScanReply(m, false); !fault.Is(err, fault.Corrupt) {
 		t.Fatalf("rows out of order: %v", err)
 	}
 }
@@ -145,7 +145,7 @@ func FuzzDecode(f *testing.F) {
 		if q, err := decodeScanRequest(m); err == nil && (q.Limit < 1 || q.Limit > MaxScanRows) {
 			t.Errorf("accepted %+v", q)
 		}
-		if s, err := decodeScanReply(m); err == nil {
+		if s, err := decodeScanReply(m, false); err == nil {
 			for i := 1; i < len(s.Rows); i++ {
 				if compare(s.Rows[i-1].Key, s.Rows[i-1].Sub, s.Rows[i].Key, s.Rows[i].Sub) >= 0 {
 					t.Errorf("accepted rows out of order")

@@ -7,6 +7,7 @@
 package badgerkv
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -320,6 +321,57 @@ func (i *iterator) Seek(key []byte) bool {
 	i.started = true
 	i.it.Seek(key)
 	return i.it.Valid()
+}
+
+// IterateReverse implements kv.Reader. Badger is not told the prefix: it would
+// not say whether it stands behind the prefix or nowhere.
+func (r reader) IterateReverse(prefix []byte) kv.Iterator {
+	it := r.txn.NewIterator(badger.IteratorOptions{Reverse: true})
+	return &reverse{iterator{it: it, prefix: prefix}}
+}
+
+// reverse is an iterator that goes down.
+type reverse struct{ iterator }
+
+func (i *reverse) valid() bool { return i.it.ValidForPrefix(i.prefix) }
+
+func (i *reverse) Next() bool {
+	switch {
+	case !i.started:
+		return i.last()
+	case i.valid():
+		i.it.Next()
+	}
+	return i.valid()
+}
+
+// last moves to the last key of the prefix.
+func (i *reverse) last() bool {
+	i.started = true
+	behind := bytes.Clone(i.prefix) // the first key behind all with the prefix
+	for len(behind) > 0 && behind[len(behind)-1] == 0xff {
+		behind = behind[:len(behind)-1]
+	}
+	if len(behind) > 0 {
+		behind[len(behind)-1]++
+	}
+	if i.it.Seek(behind); i.it.Valid() && len(behind) > 0 && bytes.Equal(i.it.Item().Key(), behind) {
+		i.it.Next()
+	}
+	return i.valid()
+}
+
+func (i *reverse) Seek(key []byte) bool {
+	if bytes.Compare(key, i.prefix) > 0 && !bytes.HasPrefix(key, i.prefix) {
+		return i.last()
+	}
+	i.started = true
+	if len(key) == 0 { // for Badger that is the end
+		i.it.Seek([]byte{0})
+		return i.it.Valid() && len(i.it.Item().Key()) == 0
+	}
+	i.it.Seek(key)
+	return i.valid()
 }
 
 func (i *iterator) Key() []byte            { return i.it.Item().Key() }

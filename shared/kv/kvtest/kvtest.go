@@ -19,6 +19,7 @@ func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 	t.Run("get and overwrite", func(t *testing.T) { testGet(t, open(t)) })
 	t.Run("last change of a key counts", func(t *testing.T) { testLastCounts(t, open(t)) })
 	t.Run("iterate within a prefix", func(t *testing.T) { testIterate(t, open(t)) })
+	t.Run("iterate in reverse", func(t *testing.T) { testReverse(t, open(t)) })
 	t.Run("a view is a snapshot", func(t *testing.T) { testSnapshot(t, open(t)) })
 	t.Run("limits", func(t *testing.T) { testLimits(t, open(t)) })
 	t.Run("agrees with a map", func(t *testing.T) { testModel(t, open(t)) })
@@ -144,6 +145,67 @@ func testIterate(t *testing.T, s kv.Store) {
 	}
 }
 
+func testReverse(t *testing.T, s kv.Store) {
+	commit(t, s, func(b *kv.Batch) {
+		for _, k := range []string{"a", "a\xff", "b", "b\x00", "b\x00x", "b\xff", "b\xff\xff", "c", "d\xff", "\xff", "\xff\xff"} {
+			b.Set([]byte(k), []byte("value of "+k))
+		}
+	})
+	commit(t, s, func(b *kv.Batch) { b.Delete([]byte("d\xff")); b.Set([]byte("b"), []byte("value of b")) })
+	for prefix, want := range map[string][]string{
+		"":      {"\xff\xff", "\xff", "c", "b\xff\xff", "b\xff", "b\x00x", "b\x00", "b", "a\xff", "a"},
+		"b":     {"b\xff\xff", "b\xff", "b\x00x", "b\x00", "b"},
+		"a\xff": {"a\xff"},
+		"d":     nil,
+		"\xff":  {"\xff\xff", "\xff"},
+	} {
+		if got := reversed(t, s, prefix); !slices.Equal(got, want) {
+			t.Errorf("under %q in reverse: %q, want %q", prefix, got, want)
+		}
+	}
+	err := s.View(func(r kv.Reader) error {
+		it := r.IterateReverse([]byte("b"))
+		defer it.Close()
+		for _, step := range []struct{ seek, want string }{
+			{"b\x00a", "b\x00"}, {"b\xff", "b\xff"}, {"c", "b\xff\xff"}, {"z", "b\xff\xff"}, {"b", "b"}, {"b\x00", "b\x00"},
+		} {
+			if !it.Seek([]byte(step.seek)) || string(it.Key()) != step.want {
+				t.Fatalf("seek %q in reverse does not stand at %q", step.seek, step.want)
+			}
+			if v, err := it.Value(); err != nil || string(v) != "value of "+step.want {
+				t.Errorf("value at %q = %q, %v", step.want, v, err)
+			}
+		}
+		if !it.Next() || string(it.Key()) != "b" {
+			t.Error("next after a seek in reverse goes elsewhere")
+		}
+		if it.Next() || it.Next() || it.Seek([]byte("a\xff\xff")) || it.Seek(nil) {
+			t.Error("something is before the first key of the prefix")
+		}
+		return it.Err()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// reversed lists the keys under prefix from the last to the first.
+func reversed(t *testing.T, s kv.Store, prefix string) (found []string) {
+	t.Helper()
+	err := s.View(func(r kv.Reader) error {
+		it := r.IterateReverse([]byte(prefix))
+		defer it.Close()
+		for it.Next() {
+			found = append(found, string(it.Key()))
+		}
+		return it.Err()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
 func testSnapshot(t *testing.T, s kv.Store) {
 	set(t, s, "a", "1")
 	err := s.View(func(r kv.Reader) error {
@@ -226,6 +288,10 @@ func testModel(t *testing.T, s kv.Store) {
 	sort.Strings(want)
 	if got := keys(t, s, ""); !slices.Equal(got, want) {
 		t.Fatalf("keys %q, want %q", got, want)
+	}
+	slices.Reverse(want)
+	if got := reversed(t, s, ""); !slices.Equal(got, want) {
+		t.Fatalf("keys in reverse %q, want %q", got, want)
 	}
 	for k, v := range model {
 		if got, found := get(t, s, k); !found || got != string(v) {

@@ -133,3 +133,39 @@ func (i *iterator) Key() []byte            { return []byte(i.snap[i.at].key) }
 func (i *iterator) Value() ([]byte, error) { return i.snap[i.at].value, nil }
 func (i *iterator) Err() error             { return nil }
 func (i *iterator) Close()                 {}
+
+// IterateReverse implements kv.Reader.
+func (s snapshot) IterateReverse(prefix []byte) kv.Iterator {
+	i := &reverse{snap: s, prefix: string(prefix)}
+	i.end = i.first() + sort.Search(len(s)-i.first(), func(n int) bool {
+		return !strings.HasPrefix(s[i.first()+n].key, i.prefix)
+	})
+	i.at = i.end
+	return i
+}
+
+// reverse is a walk from the last key of a prefix to the first. It stands
+// behind position at-1 before it has begun.
+type reverse struct {
+	snap    snapshot
+	prefix  string
+	at, end int // end is the position behind the last key with the prefix
+}
+
+func (i *reverse) first() int  { return i.snap.search(i.prefix) }
+func (i *reverse) valid() bool { return i.at >= i.first() && i.at < i.end }
+
+func (i *reverse) Next() bool {
+	i.at = max(i.at-1, -1)
+	return i.valid()
+}
+
+func (i *reverse) Seek(key []byte) bool {
+	i.at = min(i.snap.search(string(key)+"\x00"), i.end) - 1
+	return i.valid()
+}
+
+func (i *reverse) Key() []byte            { return []byte(i.snap[i.at].key) }
+func (i *reverse) Value() ([]byte, error) { return i.snap[i.at].value, nil }
+func (i *reverse) Err() error             { return nil }
+func (i *reverse) Close()                 {}

@@ -438,26 +438,203 @@ func (x *RowReply) GetRevision() uint64 {
 	return 0
 }
 
-type ScanRequest struct {
+// Many requests of the row protocol at once, on rows of one partition. The
+// payload is the bodies of their values, one after the other.
+type RowsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Table         uint32                 `protobuf:"varint,2,opt,name=table,proto3" json:"table,omitempty"`
-	Bucket        []byte                 `protobuf:"bytes,3,opt,name=bucket,proto3" json:"bucket,omitempty"` // 16 bytes
-	Prefix        []byte                 `protobuf:"bytes,4,opt,name=prefix,proto3" json:"prefix,omitempty"`
-	Key           []byte                 `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
-	Delimiter     []byte                 `protobuf:"bytes,6,opt,name=delimiter,proto3" json:"delimiter,omitempty"`
-	FromKey       []byte                 `protobuf:"bytes,7,opt,name=from_key,json=fromKey,proto3" json:"from_key,omitempty"`
-	FromSub       []byte                 `protobuf:"bytes,8,opt,name=from_sub,json=fromSub,proto3" json:"from_sub,omitempty"`
-	Limit         int32                  `protobuf:"varint,9,opt,name=limit,proto3" json:"limit,omitempty"`
-	MaxBytes      int32                  `protobuf:"varint,10,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
-	Admitted      uint64                 `protobuf:"varint,11,opt,name=admitted,proto3" json:"admitted,omitempty"` // as in RowRequest
+	Rows          []*RowRequest          `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
+	BodyBytes     []uint32               `protobuf:"varint,2,rep,packed,name=body_bytes,json=bodyBytes,proto3" json:"body_bytes,omitempty"` // by row
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RowsRequest) Reset() {
+	*x = RowsRequest{}
+	mi := &file_meta_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RowsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RowsRequest) ProtoMessage() {}
+
+func (x *RowsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RowsRequest.ProtoReflect.Descriptor instead.
+func (*RowsRequest) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RowsRequest) GetRows() []*RowRequest {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *RowsRequest) GetBodyBytes() []uint32 {
+	if x != nil {
+		return x.BodyBytes
+	}
+	return nil
+}
+
+// The payload is the bodies of the values, one after the other.
+type RowsReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rows          []*RowResult           `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"` // in the order of the requests
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RowsReply) Reset() {
+	*x = RowsReply{}
+	mi := &file_meta_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RowsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RowsReply) ProtoMessage() {}
+
+func (x *RowsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RowsReply.ProtoReflect.Descriptor instead.
+func (*RowsReply) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RowsReply) GetRows() []*RowResult {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+type RowResult struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Reply     *RowReply              `protobuf:"bytes,1,opt,name=reply,proto3" json:"reply,omitempty"`
+	BodyBytes uint32                 `protobuf:"varint,2,opt,name=body_bytes,json=bodyBytes,proto3" json:"body_bytes,omitempty"`
+	// Unless it is 0 there is no reply: what went wrong, and in words.
+	Fault         uint32 `protobuf:"varint,3,opt,name=fault,proto3" json:"fault,omitempty"`
+	Message       string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RowResult) Reset() {
+	*x = RowResult{}
+	mi := &file_meta_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RowResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RowResult) ProtoMessage() {}
+
+func (x *RowResult) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RowResult.ProtoReflect.Descriptor instead.
+func (*RowResult) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RowResult) GetReply() *RowReply {
+	if x != nil {
+		return x.Reply
+	}
+	return nil
+}
+
+func (x *RowResult) GetBodyBytes() uint32 {
+	if x != nil {
+		return x.BodyBytes
+	}
+	return 0
+}
+
+func (x *RowResult) GetFault() uint32 {
+	if x != nil {
+		return x.Fault
+	}
+	return 0
+}
+
+func (x *RowResult) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+type ScanRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Epoch     uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Table     uint32                 `protobuf:"varint,2,opt,name=table,proto3" json:"table,omitempty"`
+	Bucket    []byte                 `protobuf:"bytes,3,opt,name=bucket,proto3" json:"bucket,omitempty"` // 16 bytes
+	Prefix    []byte                 `protobuf:"bytes,4,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	Key       []byte                 `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
+	Delimiter []byte                 `protobuf:"bytes,6,opt,name=delimiter,proto3" json:"delimiter,omitempty"`
+	FromKey   []byte                 `protobuf:"bytes,7,opt,name=from_key,json=fromKey,proto3" json:"from_key,omitempty"`
+	FromSub   []byte                 `protobuf:"bytes,8,opt,name=from_sub,json=fromSub,proto3" json:"from_sub,omitempty"`
+	Limit     int32                  `protobuf:"varint,9,opt,name=limit,proto3" json:"limit,omitempty"`
+	MaxBytes  int32                  `protobuf:"varint,10,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	Admitted  uint64                 `protobuf:"varint,11,opt,name=admitted,proto3" json:"admitted,omitempty"` // as in RowRequest
+	// With key only: sub is below this, unless that is empty.
+	UntilSub []byte `protobuf:"bytes,12,opt,name=until_sub,json=untilSub,proto3" json:"until_sub,omitempty"`
+	// With key only: from the last row to the first.
+	Reverse bool `protobuf:"varint,13,opt,name=reverse,proto3" json:"reverse,omitempty"`
+	// With key only: rows that changed after a number, if that is of this
+	// incarnation of the node's store; else all.
+	Changes       bool   `protobuf:"varint,14,opt,name=changes,proto3" json:"changes,omitempty"`
+	Incarnation   uint64 `protobuf:"fixed64,15,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	After         uint64 `protobuf:"varint,16,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ScanRequest) Reset() {
 	*x = ScanRequest{}
-	mi := &file_meta_proto_msgTypes[4]
+	mi := &file_meta_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -469,7 +646,7 @@ func (x *ScanRequest) String() string {
 func (*ScanRequest) ProtoMessage() {}
 
 func (x *ScanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[4]
+	mi := &file_meta_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -482,7 +659,7 @@ func (x *ScanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanRequest.ProtoReflect.Descriptor instead.
 func (*ScanRequest) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{4}
+	return file_meta_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ScanRequest) GetEpoch() uint64 {
@@ -562,20 +739,59 @@ func (x *ScanRequest) GetAdmitted() uint64 {
 	return 0
 }
 
+func (x *ScanRequest) GetUntilSub() []byte {
+	if x != nil {
+		return x.UntilSub
+	}
+	return nil
+}
+
+func (x *ScanRequest) GetReverse() bool {
+	if x != nil {
+		return x.Reverse
+	}
+	return false
+}
+
+func (x *ScanRequest) GetChanges() bool {
+	if x != nil {
+		return x.Changes
+	}
+	return false
+}
+
+func (x *ScanRequest) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *ScanRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
 type ScanReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Old           bool                   `protobuf:"varint,1,opt,name=old,proto3" json:"old,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Exhausted     bool                   `protobuf:"varint,3,opt,name=exhausted,proto3" json:"exhausted,omitempty"`
-	Rows          []*ScanRow             `protobuf:"bytes,4,rep,name=rows,proto3" json:"rows,omitempty"`
-	Behind        uint64                 `protobuf:"varint,5,opt,name=behind,proto3" json:"behind,omitempty"` // revision that the request must be admitted by; 0: it is
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Old       bool                   `protobuf:"varint,1,opt,name=old,proto3" json:"old,omitempty"`
+	Epoch     uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Exhausted bool                   `protobuf:"varint,3,opt,name=exhausted,proto3" json:"exhausted,omitempty"`
+	Rows      []*ScanRow             `protobuf:"bytes,4,rep,name=rows,proto3" json:"rows,omitempty"`
+	Behind    uint64                 `protobuf:"varint,5,opt,name=behind,proto3" json:"behind,omitempty"` // revision that the request must be admitted by; 0: it is
+	// Of a request for changes: the incarnation of the node's store, and the
+	// number of the last change in the picture that the rows are from.
+	Incarnation   uint64 `protobuf:"fixed64,6,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Last          uint64 `protobuf:"varint,7,opt,name=last,proto3" json:"last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ScanReply) Reset() {
 	*x = ScanReply{}
-	mi := &file_meta_proto_msgTypes[5]
+	mi := &file_meta_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +803,7 @@ func (x *ScanReply) String() string {
 func (*ScanReply) ProtoMessage() {}
 
 func (x *ScanReply) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[5]
+	mi := &file_meta_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,7 +816,7 @@ func (x *ScanReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanReply.ProtoReflect.Descriptor instead.
 func (*ScanReply) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{5}
+	return file_meta_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ScanReply) GetOld() bool {
@@ -638,6 +854,20 @@ func (x *ScanReply) GetBehind() uint64 {
 	return 0
 }
 
+func (x *ScanReply) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *ScanReply) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
 type ScanRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -648,13 +878,14 @@ type ScanRow struct {
 	Deleted       bool                   `protobuf:"varint,6,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	Folded        bool                   `protobuf:"varint,7,opt,name=folded,proto3" json:"folded,omitempty"`
 	Head          []byte                 `protobuf:"bytes,8,opt,name=head,proto3" json:"head,omitempty"`
+	Change        uint64                 `protobuf:"varint,9,opt,name=change,proto3" json:"change,omitempty"` // number of the row's last change, if asked for
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ScanRow) Reset() {
 	*x = ScanRow{}
-	mi := &file_meta_proto_msgTypes[6]
+	mi := &file_meta_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -666,7 +897,7 @@ func (x *ScanRow) String() string {
 func (*ScanRow) ProtoMessage() {}
 
 func (x *ScanRow) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[6]
+	mi := &file_meta_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -679,7 +910,7 @@ func (x *ScanRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanRow.ProtoReflect.Descriptor instead.
 func (*ScanRow) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{6}
+	return file_meta_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ScanRow) GetKey() []byte {
@@ -738,6 +969,266 @@ func (x *ScanRow) GetHead() []byte {
 	return nil
 }
 
+func (x *ScanRow) GetChange() uint64 {
+	if x != nil {
+		return x.Change
+	}
+	return 0
+}
+
+// The keys of a table and bucket with live items, in order.
+type IndexRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Admitted      uint64                 `protobuf:"varint,2,opt,name=admitted,proto3" json:"admitted,omitempty"` // as in RowRequest
+	Table         uint32                 `protobuf:"varint,3,opt,name=table,proto3" json:"table,omitempty"`
+	Bucket        []byte                 `protobuf:"bytes,4,opt,name=bucket,proto3" json:"bucket,omitempty"` // 16 bytes
+	From          []byte                 `protobuf:"bytes,5,opt,name=from,proto3" json:"from,omitempty"`
+	Until         []byte                 `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"` // not any more; empty: no bound
+	Reverse       bool                   `protobuf:"varint,7,opt,name=reverse,proto3" json:"reverse,omitempty"`
+	Limit         int32                  `protobuf:"varint,8,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IndexRequest) Reset() {
+	*x = IndexRequest{}
+	mi := &file_meta_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IndexRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IndexRequest) ProtoMessage() {}
+
+func (x *IndexRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IndexRequest.ProtoReflect.Descriptor instead.
+func (*IndexRequest) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *IndexRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *IndexRequest) GetAdmitted() uint64 {
+	if x != nil {
+		return x.Admitted
+	}
+	return 0
+}
+
+func (x *IndexRequest) GetTable() uint32 {
+	if x != nil {
+		return x.Table
+	}
+	return 0
+}
+
+func (x *IndexRequest) GetBucket() []byte {
+	if x != nil {
+		return x.Bucket
+	}
+	return nil
+}
+
+func (x *IndexRequest) GetFrom() []byte {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *IndexRequest) GetUntil() []byte {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *IndexRequest) GetReverse() bool {
+	if x != nil {
+		return x.Reverse
+	}
+	return false
+}
+
+func (x *IndexRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type IndexReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Old           bool                   `protobuf:"varint,1,opt,name=old,proto3" json:"old,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Behind        uint64                 `protobuf:"varint,3,opt,name=behind,proto3" json:"behind,omitempty"` // as in ScanReply
+	Exhausted     bool                   `protobuf:"varint,4,opt,name=exhausted,proto3" json:"exhausted,omitempty"`
+	Rows          []*IndexRow            `protobuf:"bytes,5,rep,name=rows,proto3" json:"rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IndexReply) Reset() {
+	*x = IndexReply{}
+	mi := &file_meta_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IndexReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IndexReply) ProtoMessage() {}
+
+func (x *IndexReply) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IndexReply.ProtoReflect.Descriptor instead.
+func (*IndexReply) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *IndexReply) GetOld() bool {
+	if x != nil {
+		return x.Old
+	}
+	return false
+}
+
+func (x *IndexReply) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *IndexReply) GetBehind() uint64 {
+	if x != nil {
+		return x.Behind
+	}
+	return 0
+}
+
+func (x *IndexReply) GetExhausted() bool {
+	if x != nil {
+		return x.Exhausted
+	}
+	return false
+}
+
+func (x *IndexReply) GetRows() []*IndexRow {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+type IndexRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Entries       uint64                 `protobuf:"varint,2,opt,name=entries,proto3" json:"entries,omitempty"`
+	Conflicts     uint64                 `protobuf:"varint,3,opt,name=conflicts,proto3" json:"conflicts,omitempty"`
+	Values        uint64                 `protobuf:"varint,4,opt,name=values,proto3" json:"values,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IndexRow) Reset() {
+	*x = IndexRow{}
+	mi := &file_meta_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IndexRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IndexRow) ProtoMessage() {}
+
+func (x *IndexRow) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IndexRow.ProtoReflect.Descriptor instead.
+func (*IndexRow) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *IndexRow) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *IndexRow) GetEntries() uint64 {
+	if x != nil {
+		return x.Entries
+	}
+	return 0
+}
+
+func (x *IndexRow) GetConflicts() uint64 {
+	if x != nil {
+		return x.Conflicts
+	}
+	return 0
+}
+
+func (x *IndexRow) GetValues() uint64 {
+	if x != nil {
+		return x.Values
+	}
+	return 0
+}
+
+func (x *IndexRow) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
 type CountersRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Table         uint32                 `protobuf:"varint,1,opt,name=table,proto3" json:"table,omitempty"`
@@ -748,7 +1239,7 @@ type CountersRequest struct {
 
 func (x *CountersRequest) Reset() {
 	*x = CountersRequest{}
-	mi := &file_meta_proto_msgTypes[7]
+	mi := &file_meta_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +1251,7 @@ func (x *CountersRequest) String() string {
 func (*CountersRequest) ProtoMessage() {}
 
 func (x *CountersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[7]
+	mi := &file_meta_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +1264,7 @@ func (x *CountersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountersRequest.ProtoReflect.Descriptor instead.
 func (*CountersRequest) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{7}
+	return file_meta_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CountersRequest) GetTable() uint32 {
@@ -799,7 +1290,7 @@ type CountersReply struct {
 
 func (x *CountersReply) Reset() {
 	*x = CountersReply{}
-	mi := &file_meta_proto_msgTypes[8]
+	mi := &file_meta_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +1302,7 @@ func (x *CountersReply) String() string {
 func (*CountersReply) ProtoMessage() {}
 
 func (x *CountersReply) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[8]
+	mi := &file_meta_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +1315,7 @@ func (x *CountersReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountersReply.ProtoReflect.Descriptor instead.
 func (*CountersReply) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{8}
+	return file_meta_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CountersReply) GetPartitions() []*PartitionCounter {
@@ -845,7 +1336,7 @@ type PartitionCounter struct {
 
 func (x *PartitionCounter) Reset() {
 	*x = PartitionCounter{}
-	mi := &file_meta_proto_msgTypes[9]
+	mi := &file_meta_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -857,7 +1348,7 @@ func (x *PartitionCounter) String() string {
 func (*PartitionCounter) ProtoMessage() {}
 
 func (x *PartitionCounter) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[9]
+	mi := &file_meta_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -870,7 +1361,7 @@ func (x *PartitionCounter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionCounter.ProtoReflect.Descriptor instead.
 func (*PartitionCounter) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{9}
+	return file_meta_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PartitionCounter) GetPartition() uint32 {
@@ -907,7 +1398,7 @@ type InventoryRequest struct {
 
 func (x *InventoryRequest) Reset() {
 	*x = InventoryRequest{}
-	mi := &file_meta_proto_msgTypes[10]
+	mi := &file_meta_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1410,7 @@ func (x *InventoryRequest) String() string {
 func (*InventoryRequest) ProtoMessage() {}
 
 func (x *InventoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[10]
+	mi := &file_meta_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1423,7 @@ func (x *InventoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryRequest.ProtoReflect.Descriptor instead.
 func (*InventoryRequest) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{10}
+	return file_meta_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *InventoryRequest) GetEpoch() uint64 {
@@ -984,7 +1475,7 @@ type InventoryReply struct {
 
 func (x *InventoryReply) Reset() {
 	*x = InventoryReply{}
-	mi := &file_meta_proto_msgTypes[11]
+	mi := &file_meta_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -996,7 +1487,7 @@ func (x *InventoryReply) String() string {
 func (*InventoryReply) ProtoMessage() {}
 
 func (x *InventoryReply) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[11]
+	mi := &file_meta_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1009,7 +1500,7 @@ func (x *InventoryReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryReply.ProtoReflect.Descriptor instead.
 func (*InventoryReply) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{11}
+	return file_meta_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *InventoryReply) GetOld() bool {
@@ -1070,7 +1561,7 @@ type InventoryRow struct {
 
 func (x *InventoryRow) Reset() {
 	*x = InventoryRow{}
-	mi := &file_meta_proto_msgTypes[12]
+	mi := &file_meta_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1082,7 +1573,7 @@ func (x *InventoryRow) String() string {
 func (*InventoryRow) ProtoMessage() {}
 
 func (x *InventoryRow) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[12]
+	mi := &file_meta_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1095,7 +1586,7 @@ func (x *InventoryRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryRow.ProtoReflect.Descriptor instead.
 func (*InventoryRow) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{12}
+	return file_meta_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *InventoryRow) GetTable() uint32 {
@@ -1199,7 +1690,19 @@ const file_meta_proto_rawDesc = "" +
 	"\aseen_at\x18\n" +
 	" \x01(\v2\x13.hangar.meta.v1.TagR\x06seenAt\x12\x1a\n" +
 	"\breplaced\x18\v \x01(\fR\breplaced\x12\x1a\n" +
-	"\brevision\x18\f \x01(\x04R\brevision\"\x9e\x02\n" +
+	"\brevision\x18\f \x01(\x04R\brevision\"\\\n" +
+	"\vRowsRequest\x12.\n" +
+	"\x04rows\x18\x01 \x03(\v2\x1a.hangar.meta.v1.RowRequestR\x04rows\x12\x1d\n" +
+	"\n" +
+	"body_bytes\x18\x02 \x03(\rR\tbodyBytes\":\n" +
+	"\tRowsReply\x12-\n" +
+	"\x04rows\x18\x01 \x03(\v2\x19.hangar.meta.v1.RowResultR\x04rows\"\x8a\x01\n" +
+	"\tRowResult\x12.\n" +
+	"\x05reply\x18\x01 \x01(\v2\x18.hangar.meta.v1.RowReplyR\x05reply\x12\x1d\n" +
+	"\n" +
+	"body_bytes\x18\x02 \x01(\rR\tbodyBytes\x12\x14\n" +
+	"\x05fault\x18\x03 \x01(\rR\x05fault\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\"\xa7\x03\n" +
 	"\vScanRequest\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x14\n" +
 	"\x05table\x18\x02 \x01(\rR\x05table\x12\x16\n" +
@@ -1212,13 +1715,20 @@ const file_meta_proto_rawDesc = "" +
 	"\x05limit\x18\t \x01(\x05R\x05limit\x12\x1b\n" +
 	"\tmax_bytes\x18\n" +
 	" \x01(\x05R\bmaxBytes\x12\x1a\n" +
-	"\badmitted\x18\v \x01(\x04R\badmitted\"\x96\x01\n" +
+	"\badmitted\x18\v \x01(\x04R\badmitted\x12\x1b\n" +
+	"\tuntil_sub\x18\f \x01(\fR\buntilSub\x12\x18\n" +
+	"\areverse\x18\r \x01(\bR\areverse\x12\x18\n" +
+	"\achanges\x18\x0e \x01(\bR\achanges\x12 \n" +
+	"\vincarnation\x18\x0f \x01(\x06R\vincarnation\x12\x14\n" +
+	"\x05after\x18\x10 \x01(\x04R\x05after\"\xcc\x01\n" +
 	"\tScanReply\x12\x10\n" +
 	"\x03old\x18\x01 \x01(\bR\x03old\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1c\n" +
 	"\texhausted\x18\x03 \x01(\bR\texhausted\x12+\n" +
 	"\x04rows\x18\x04 \x03(\v2\x17.hangar.meta.v1.ScanRowR\x04rows\x12\x16\n" +
-	"\x06behind\x18\x05 \x01(\x04R\x06behind\"\xad\x01\n" +
+	"\x06behind\x18\x05 \x01(\x04R\x06behind\x12 \n" +
+	"\vincarnation\x18\x06 \x01(\x06R\vincarnation\x12\x12\n" +
+	"\x04last\x18\a \x01(\x04R\x04last\"\xc5\x01\n" +
 	"\aScanRow\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x10\n" +
 	"\x03sub\x18\x02 \x01(\fR\x03sub\x12\x12\n" +
@@ -1227,7 +1737,30 @@ const file_meta_proto_rawDesc = "" +
 	"\x03seq\x18\x05 \x01(\rR\x03seq\x12\x18\n" +
 	"\adeleted\x18\x06 \x01(\bR\adeleted\x12\x16\n" +
 	"\x06folded\x18\a \x01(\bR\x06folded\x12\x12\n" +
-	"\x04head\x18\b \x01(\fR\x04head\"?\n" +
+	"\x04head\x18\b \x01(\fR\x04head\x12\x16\n" +
+	"\x06change\x18\t \x01(\x04R\x06change\"\xc8\x01\n" +
+	"\fIndexRequest\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
+	"\badmitted\x18\x02 \x01(\x04R\badmitted\x12\x14\n" +
+	"\x05table\x18\x03 \x01(\rR\x05table\x12\x16\n" +
+	"\x06bucket\x18\x04 \x01(\fR\x06bucket\x12\x12\n" +
+	"\x04from\x18\x05 \x01(\fR\x04from\x12\x14\n" +
+	"\x05until\x18\x06 \x01(\fR\x05until\x12\x18\n" +
+	"\areverse\x18\a \x01(\bR\areverse\x12\x14\n" +
+	"\x05limit\x18\b \x01(\x05R\x05limit\"\x98\x01\n" +
+	"\n" +
+	"IndexReply\x12\x10\n" +
+	"\x03old\x18\x01 \x01(\bR\x03old\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06behind\x18\x03 \x01(\x04R\x06behind\x12\x1c\n" +
+	"\texhausted\x18\x04 \x01(\bR\texhausted\x12,\n" +
+	"\x04rows\x18\x05 \x03(\v2\x18.hangar.meta.v1.IndexRowR\x04rows\"\x82\x01\n" +
+	"\bIndexRow\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x18\n" +
+	"\aentries\x18\x02 \x01(\x04R\aentries\x12\x1c\n" +
+	"\tconflicts\x18\x03 \x01(\x04R\tconflicts\x12\x16\n" +
+	"\x06values\x18\x04 \x01(\x04R\x06values\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x04R\x05bytes\"?\n" +
 	"\x0fCountersRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\rR\x05table\x12\x16\n" +
 	"\x06bucket\x18\x02 \x01(\fR\x06bucket\"Q\n" +
@@ -1274,21 +1807,27 @@ func file_meta_proto_rawDescGZIP() []byte {
 	return file_meta_proto_rawDescData
 }
 
-var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_meta_proto_goTypes = []any{
 	(*Tag)(nil),              // 0: hangar.meta.v1.Tag
 	(*Value)(nil),            // 1: hangar.meta.v1.Value
 	(*RowRequest)(nil),       // 2: hangar.meta.v1.RowRequest
 	(*RowReply)(nil),         // 3: hangar.meta.v1.RowReply
-	(*ScanRequest)(nil),      // 4: hangar.meta.v1.ScanRequest
-	(*ScanReply)(nil),        // 5: hangar.meta.v1.ScanReply
-	(*ScanRow)(nil),          // 6: hangar.meta.v1.ScanRow
-	(*CountersRequest)(nil),  // 7: hangar.meta.v1.CountersRequest
-	(*CountersReply)(nil),    // 8: hangar.meta.v1.CountersReply
-	(*PartitionCounter)(nil), // 9: hangar.meta.v1.PartitionCounter
-	(*InventoryRequest)(nil), // 10: hangar.meta.v1.InventoryRequest
-	(*InventoryReply)(nil),   // 11: hangar.meta.v1.InventoryReply
-	(*InventoryRow)(nil),     // 12: hangar.meta.v1.InventoryRow
+	(*RowsRequest)(nil),      // 4: hangar.meta.v1.RowsRequest
+	(*RowsReply)(nil),        // 5: hangar.meta.v1.RowsReply
+	(*RowResult)(nil),        // 6: hangar.meta.v1.RowResult
+	(*ScanRequest)(nil),      // 7: hangar.meta.v1.ScanRequest
+	(*ScanReply)(nil),        // 8: hangar.meta.v1.ScanReply
+	(*ScanRow)(nil),          // 9: hangar.meta.v1.ScanRow
+	(*IndexRequest)(nil),     // 10: hangar.meta.v1.IndexRequest
+	(*IndexReply)(nil),       // 11: hangar.meta.v1.IndexReply
+	(*IndexRow)(nil),         // 12: hangar.meta.v1.IndexRow
+	(*CountersRequest)(nil),  // 13: hangar.meta.v1.CountersRequest
+	(*CountersReply)(nil),    // 14: hangar.meta.v1.CountersReply
+	(*PartitionCounter)(nil), // 15: hangar.meta.v1.PartitionCounter
+	(*InventoryRequest)(nil), // 16: hangar.meta.v1.InventoryRequest
+	(*InventoryReply)(nil),   // 17: hangar.meta.v1.InventoryReply
+	(*InventoryRow)(nil),     // 18: hangar.meta.v1.InventoryRow
 }
 var file_meta_proto_depIdxs = []int32{
 	0,  // 0: hangar.meta.v1.RowRequest.ballot:type_name -> hangar.meta.v1.Tag
@@ -1303,16 +1842,20 @@ var file_meta_proto_depIdxs = []int32{
 	0,  // 9: hangar.meta.v1.RowReply.promise:type_name -> hangar.meta.v1.Tag
 	0,  // 10: hangar.meta.v1.RowReply.high:type_name -> hangar.meta.v1.Tag
 	0,  // 11: hangar.meta.v1.RowReply.seen_at:type_name -> hangar.meta.v1.Tag
-	6,  // 12: hangar.meta.v1.ScanReply.rows:type_name -> hangar.meta.v1.ScanRow
-	9,  // 13: hangar.meta.v1.CountersReply.partitions:type_name -> hangar.meta.v1.PartitionCounter
-	12, // 14: hangar.meta.v1.InventoryReply.rows:type_name -> hangar.meta.v1.InventoryRow
-	0,  // 15: hangar.meta.v1.InventoryRow.tag:type_name -> hangar.meta.v1.Tag
-	0,  // 16: hangar.meta.v1.InventoryRow.promised:type_name -> hangar.meta.v1.Tag
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	2,  // 12: hangar.meta.v1.RowsRequest.rows:type_name -> hangar.meta.v1.RowRequest
+	6,  // 13: hangar.meta.v1.RowsReply.rows:type_name -> hangar.meta.v1.RowResult
+	3,  // 14: hangar.meta.v1.RowResult.reply:type_name -> hangar.meta.v1.RowReply
+	9,  // 15: hangar.meta.v1.ScanReply.rows:type_name -> hangar.meta.v1.ScanRow
+	12, // 16: hangar.meta.v1.IndexReply.rows:type_name -> hangar.meta.v1.IndexRow
+	15, // 17: hangar.meta.v1.CountersReply.partitions:type_name -> hangar.meta.v1.PartitionCounter
+	18, // 18: hangar.meta.v1.InventoryReply.rows:type_name -> hangar.meta.v1.InventoryRow
+	0,  // 19: hangar.meta.v1.InventoryRow.tag:type_name -> hangar.meta.v1.Tag
+	0,  // 20: hangar.meta.v1.InventoryRow.promised:type_name -> hangar.meta.v1.Tag
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -1326,7 +1869,7 @@ func file_meta_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meta_proto_rawDesc), len(file_meta_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

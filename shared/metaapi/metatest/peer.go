@@ -109,6 +109,7 @@ func (r *Replica) Forget(_ context.Context, q metaapi.ForgetRequest) (metaapi.Fo
 		got, change, low := register.Handle(st, r.low[p], register.Request{Kind: register.Forget, Row: register.Row{Tag: f.Tag}, Low: f.Low})
 		if change == register.Forgotten {
 			delete(r.rows, f.Key)
+			delete(r.changes, f.Key)
 			r.low[p] = low
 		}
 		reply.Done[i] = got.Code == register.Done

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sort"
 	"strings"
@@ -25,11 +26,41 @@ type Replica struct {
 	low   map[layout.Partition]register.Tag  // guarded by mu
 	// access is the last change of access that the node knows. Guarded by mu.
 	access uint64
+	// incarnation of the store, the number of its last change and those of rows
+	// of the table Items. Guarded by mu.
+	incarnation, last uint64
+	changes           map[metaapi.RowKey]uint64
 }
 
 // NewReplica returns an empty node.
 func NewReplica() *Replica {
-	return &Replica{rows: map[metaapi.RowKey]*register.State{}, low: map[layout.Partition]register.Tag{}}
+	return &Replica{
+		rows: map[metaapi.RowKey]*register.State{}, low: map[layout.Partition]register.Tag{},
+		incarnation: rand.Uint64(), changes: map[metaapi.RowKey]uint64{},
+	}
+}
+
+// Empty makes the node one that has lost its store, but for the epoch.
+func (r *Replica) Empty() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.rows)
+	clear(r.low)
+	clear(r.changes)
+	r.incarnation, r.last = rand.Uint64(), 0
+}
+
+// Drop makes the node forget the rows of a partition, which it is no member of
+// any more.
+func (r *Replica) Drop(p layout.Partition) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for k := range r.rows {
+		if partition(k) == p {
+			delete(r.rows, k)
+			delete(r.changes, k)
+		}
+	}
 }
 
 // SetDown makes every call fail with err, until it is called with nil.
@@ -75,6 +106,11 @@ func partition(k metaapi.RowKey) layout.Partition {
 
 // Handle implements metaapi.Replica.
 func (r *Replica) Handle(ctx context.Context, key metaapi.RowKey, q register.Request) (register.Reply, error) {
+	if q.Kind == register.Apply && q.Row.Value != nil && key.Table == metaapi.Items {
+		if _, _, err := metaapi.ParseItemCounters(q.Row.Value.Head); err != nil {
+			return register.Reply{}, fault.Wrap(fault.Invalid, err, "an item")
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old, err := r.admit(ctx, q.Epoch)
@@ -98,11 +134,16 @@ func (r *Replica) Handle(ctx context.Context, key metaapi.RowKey, q register.Req
 	}
 	p := partition(key)
 	reply, change, low := register.Handle(st, r.low[p], q)
+	if change == register.RowReplaced && key.Table == metaapi.Items {
+		r.last++
+		r.changes[key] = r.last
+	}
 	switch change {
 	case register.PromiseOnly, register.RowReplaced:
 		r.rows[key] = st
 	case register.Forgotten:
 		delete(r.rows, key)
+		delete(r.changes, key)
 		r.low[p] = low
 	}
 	if v := reply.Row.Value; v != nil && q.OmitBody && v.Body != nil {
@@ -124,7 +165,13 @@ func (r *Replica) Scan(ctx context.Context, q metaapi.ScanRequest) (metaapi.Scan
 	if last := r.behind(q.Admitted); last > 0 {
 		return metaapi.ScanReply{Behind: last}, nil
 	}
+	if err := q.Check(); err != nil {
+		return metaapi.ScanReply{}, err
+	}
 	reply := metaapi.ScanReply{Epoch: r.epoch}
+	if q.Changes {
+		reply.Incarnation, reply.Last = r.incarnation, r.last
+	}
 	size := 0
 	folded := "" // rows that start with it are left out
 	for _, k := range r.inOrder(q) {
@@ -133,6 +180,9 @@ func (r *Replica) Scan(ctx context.Context, q metaapi.ScanRequest) (metaapi.Scan
 		}
 		st := r.rows[k]
 		row := metaapi.ScanRow{Key: k.Key, Sub: k.Sub, Tag: st.Tag, Deleted: st.Value == nil}
+		if q.Changes {
+			row.Change = r.changes[k]
+		}
 		if st.Value != nil {
 			row.Head = st.Value.Head
 			folded, row.Folded = metaapi.CommonPrefix(k.Key, q.Prefix, q.Delimiter)
@@ -153,11 +203,17 @@ func (r *Replica) inOrder(q metaapi.ScanRequest) (keys []metaapi.RowKey) {
 	for k, st := range r.rows {
 		if k.Table != q.Table || k.Bucket != q.Bucket || st.Tag.IsZero() ||
 			!strings.HasPrefix(k.Key, q.Prefix) || q.Key != "" && k.Key != q.Key ||
-			k.Key < q.FromKey || k.Key == q.FromKey && k.Sub < q.FromSub {
+			k.Key < q.FromKey || k.Key == q.FromKey && k.Sub < q.FromSub || q.UntilSub != "" && k.Sub >= q.UntilSub ||
+			q.Changes && q.Incarnation == r.incarnation && r.changes[k] <= q.After {
 			continue
 		}
 		keys = append(keys, k)
 	}
+	defer func() {
+		if q.Reverse {
+			slices.Reverse(keys)
+		}
+	}()
 	sort.Slice(keys, func(i, j int) bool {
 		if keys[i].Key != keys[j].Key {
 			return keys[i].Key < keys[j].Key
@@ -165,6 +221,51 @@ func (r *Replica) inOrder(q metaapi.ScanRequest) (keys []metaapi.RowKey) {
 		return keys[i].Sub < keys[j].Sub
 	})
 	return keys
+}
+
+// HandleMany implements metaapi.Replica.
+func (r *Replica) HandleMany(ctx context.Context, rows []metaapi.RowRequest) []metaapi.RowReply {
+	replies := make([]metaapi.RowReply, len(rows))
+	for i := range rows {
+		replies[i].Reply, replies[i].Err = r.Handle(ctx, rows[i].Key, rows[i].Request)
+	}
+	return replies
+}
+
+// Index implements metaapi.Replica.
+func (r *Replica) Index(ctx context.Context, q metaapi.IndexRequest) (metaapi.IndexReply, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := q.Check(); err != nil {
+		return metaapi.IndexReply{}, err
+	}
+	old, err := r.admit(ctx, q.Epoch)
+	if err != nil || old {
+		return metaapi.IndexReply{Old: old, Epoch: r.epoch}, err
+	}
+	if last := r.behind(q.Admitted); last > 0 {
+		return metaapi.IndexReply{Behind: last}, nil
+	}
+	sums := map[string]metaapi.ItemCounters{}
+	for k, st := range r.rows {
+		if k.Table == q.Table && k.Bucket == q.Bucket && st.Value != nil && k.Key >= q.From && (q.Until == "" || k.Key < q.Until) {
+			c, _, err := metaapi.ParseItemCounters(st.Value.Head)
+			if err != nil {
+				return metaapi.IndexReply{}, err
+			}
+			sums[k.Key] = sums[k.Key].Plus(c)
+		}
+	}
+	maps.DeleteFunc(sums, func(_ string, c metaapi.ItemCounters) bool { return c.Entries == 0 })
+	keys := slices.Sorted(maps.Keys(sums))
+	if q.Reverse {
+		slices.Reverse(keys)
+	}
+	reply := metaapi.IndexReply{Epoch: r.epoch, Exhausted: len(keys) <= q.Limit}
+	for _, k := range keys[:min(len(keys), q.Limit)] {
+		reply.Rows = append(reply.Rows, metaapi.IndexEntry{Key: k, ItemCounters: sums[k]})
+	}
+	return reply, nil
 }
 
 // Counters implements metaapi.Replica.

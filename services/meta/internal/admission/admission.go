@@ -58,6 +58,36 @@ func (g *Gate) Handle(ctx context.Context, key metaapi.RowKey, q register.Reques
 	return g.Replica.Handle(ctx, key, q)
 }
 
+// HandleMany implements metaapi.Replica.
+func (g *Gate) HandleMany(ctx context.Context, rows []metaapi.RowRequest) []metaapi.RowReply {
+	defer g.inside.Enter().Leave()
+	replies := make([]metaapi.RowReply, len(rows))
+	var let []metaapi.RowRequest
+	var at []int
+	for i := range rows {
+		if last := g.outrun(rows[i].Admitted); last > 0 {
+			replies[i].Reply = register.Reply{Code: register.Behind, Revision: last}
+			continue
+		}
+		let, at = append(let, rows[i]), append(at, i)
+	}
+	if len(let) > 0 {
+		for n, reply := range g.Replica.HandleMany(ctx, let) {
+			replies[at[n]] = reply
+		}
+	}
+	return replies
+}
+
+// Index implements metaapi.Replica.
+func (g *Gate) Index(ctx context.Context, q metaapi.IndexRequest) (metaapi.IndexReply, error) {
+	defer g.inside.Enter().Leave()
+	if last := g.outrun(q.Admitted); last > 0 {
+		return metaapi.IndexReply{Behind: last}, nil
+	}
+	return g.Replica.Index(ctx, q)
+}
+
 // Scan implements metaapi.Replica.
 func (g *Gate) Scan(ctx context.Context, q metaapi.ScanRequest) (metaapi.ScanReply, error) {
 	defer g.inside.Enter().Leave()

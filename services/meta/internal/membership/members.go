@@ -194,14 +194,50 @@ func (m *Members) at(ctx context.Context, epoch uint64, patience time.Duration) 
 
 // Handle implements metaapi.Replica.
 func (m *Members) Handle(ctx context.Context, key metaapi.RowKey, q register.Request) (register.Reply, error) {
-	s, err := m.at(ctx, q.Epoch, requestPatience)
-	if err != nil {
+	if err := m.served(ctx, &key, q.Epoch); err != nil {
 		return register.Reply{}, err
 	}
-	if p := layout.OfRow(key.Bucket, key.Key, m.bits); q.Epoch == s.epoch && !s.serves(p) {
-		return register.Reply{}, fault.New(fault.Unavailable, "partition %d is not served here", p)
-	}
 	return m.table.Handle(ctx, key, q)
+}
+
+// HandleMany implements metaapi.Replica.
+func (m *Members) HandleMany(ctx context.Context, rows []metaapi.RowRequest) []metaapi.RowReply {
+	replies := make([]metaapi.RowReply, len(rows))
+	var served []metaapi.RowRequest
+	var at []int
+	for i := range rows {
+		if err := m.served(ctx, &rows[i].Key, rows[i].Epoch); err != nil {
+			replies[i].Err = err
+			continue
+		}
+		served, at = append(served, rows[i]), append(at, i)
+	}
+	for n, reply := range m.table.HandleMany(ctx, served) {
+		replies[at[n]] = reply
+	}
+	return replies
+}
+
+// served is nil once a row's partition may be spoken for in an epoch. An older
+// one is the table's to refuse.
+func (m *Members) served(ctx context.Context, key *metaapi.RowKey, epoch uint64) error {
+	s, err := m.at(ctx, epoch, requestPatience)
+	if err != nil {
+		return err
+	}
+	if p := layout.OfRow(key.Bucket, key.Key, m.bits); epoch == s.epoch && !s.serves(p) {
+		return fault.New(fault.Unavailable, "partition %d is not served here", p)
+	}
+	return nil
+}
+
+// Index implements metaapi.Replica. What is stale is left out.
+func (m *Members) Index(ctx context.Context, q metaapi.IndexRequest) (metaapi.IndexReply, error) {
+	s, err := m.at(ctx, q.Epoch, requestPatience)
+	if err != nil {
+		return metaapi.IndexReply{}, err
+	}
+	return m.table.IndexWithout(ctx, q, s.hidden)
 }
 
 // Scan implements metaapi.Replica. What is stale is left out.

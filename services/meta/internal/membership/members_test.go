@@ -60,7 +60,7 @@ func start(t testing.TB, dir string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tab, err := table.Open(rows, writer, large, bits)
+	tab, err := table.Open(rows, writer, large, bits, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

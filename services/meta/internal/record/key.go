@@ -28,6 +28,9 @@ const (
 	tagCopy    = 'T' // how far the copying of a layout change has come
 	tagApplied = 'J' // last record of the journal that the store holds
 	tagDurable = 'K' // last record of the journal that the store holds durably
+	tagItems   = 'i' // table, bucket, key → what its live items add up to
+	tagChange  = 's' // table, bucket, key, number of a change → sub of the row
+	tagNumber  = 'S' // number of the last change
 )
 
 // A key within a row key ends with two bytes that order below everything that

@@ -24,6 +24,9 @@ type Row struct {
 	BodyBytes int
 	// Place is where the log of bodies has the body when that is apart.
 	Place segment.Location
+	// Change is the number of the commit that gave the row its tag, in tables
+	// whose changes are numbered; 0 in others.
+	Change uint64
 }
 
 // BodyApart reports whether the row's body is at its Place. Value.Body is then
@@ -41,7 +44,8 @@ const (
 	flagOp                   // an Op that differs from the Tag
 	flagPromised             // a promise
 	flagHistory              // floor and ring
-	flagsKnown   = flagLive | flagOp | flagPromised | flagHistory
+	flagChange               // the number of a change
+	flagsKnown   = flagLive | flagOp | flagPromised | flagHistory | flagChange
 )
 
 // TagBytes is the length of an encoded tag.
@@ -71,6 +75,10 @@ func Encode(r *Row) []byte {
 		flags |= flagHistory
 		size += TagBytes + 1 + 2*TagBytes*len(r.Ring)
 	}
+	if r.Change != 0 {
+		flags |= flagChange
+		size += binary.MaxVarintLen64
+	}
 	if r.Value != nil {
 		flags |= flagLive
 		size += 4*binary.MaxVarintLen64 + len(r.Value.Head) + max(placeBytes, min(len(r.Value.Body), MaxInlineBody))
@@ -89,6 +97,9 @@ func Encode(r *Row) []byte {
 		for _, a := range r.Ring {
 			b = AppendTag(AppendTag(b, a.Op), a.Tag)
 		}
+	}
+	if r.Change != 0 {
+		b = binary.AppendUvarint(b, r.Change)
 	}
 	if v := r.Value; v != nil {
 		b = binary.AppendVarint(b, v.Count)
@@ -132,6 +143,9 @@ func Decode(b []byte) (*Row, error) {
 	if flags&flagHistory != 0 {
 		d.history(&r.State)
 	}
+	if flags&flagChange != 0 {
+		r.Change = d.change()
+	}
 	if flags&flagLive != 0 {
 		v := new(register.Value)
 		v.Count, v.Bytes = d.varint(), d.varint()
@@ -157,8 +171,9 @@ const maxBody = 64 << 20
 
 // Peek is what a listing needs of a record.
 type Peek struct {
-	Tag  register.Tag
-	Live bool
+	Tag    register.Tag
+	Live   bool
+	Change uint64
 	// Head aliases the record.
 	Head []byte
 }
@@ -177,6 +192,9 @@ func DecodePeek(b []byte) (p Peek, err error) {
 	if flags&flagHistory != 0 {
 		d.bytes(TagBytes)
 		d.bytes(2 * TagBytes * int(d.byte()))
+	}
+	if flags&flagChange != 0 {
+		p.Change = d.change()
 	}
 	if p.Live = flags&flagLive != 0; p.Live {
 		d.varint()
@@ -255,6 +273,13 @@ func (d *decoder) varint() int64 {
 	d.require(n > 0 && n == len(binary.AppendVarint(nil, v)), "a bad number")
 	d.bytes(max(n, 0))
 	return v
+}
+
+// change reads the number of a change.
+func (d *decoder) change() uint64 {
+	n := uint64(d.length(math.MaxInt))
+	d.require(n > 0, "a change without a number")
+	return n
 }
 
 // length reads an unsigned number of at most limit, in its shortest form.

@@ -72,9 +72,12 @@ func (t *Table) change(tx *kv.Tx, c change) (reply register.Reply, held *record.
 		if row.BodyApart() && c.place == (segment.Location{}) {
 			return reply, nil, fault.New(fault.Unavailable, "the row was forgotten meanwhile: try again")
 		}
+		if row.Change, err = numbered(tx, c.key.Table); err != nil {
+			return reply, nil, err
+		}
 		tx.Set(c.row, record.Encode(row))
 	case register.Forgotten:
-		row.BodyBytes = 0
+		row.BodyBytes, row.Change = 0, 0
 		tx.Delete(c.row)
 		// Also when memory has it already: that may be from a failed commit.
 		tx.Set(record.LowKey(uint16(p)), record.EncodeTag(newLow))
@@ -96,8 +99,11 @@ func (t *Table) change(tx *kv.Tx, c change) (reply register.Reply, held *record.
 	return reply, finish(&reply, row, c.q.OmitBody), nil
 }
 
-// account brings the row's counters and digest up to date.
+// account brings the row's counters, index and digest up to date.
 func (t *Table) account(tx *kv.Tx, c change, before, after *record.Row) error {
+	if err := indexed(tx, &c.key, before, after); err != nil {
+		return err
+	}
 	var diff metaapi.Counters
 	if v := before.Value; v != nil {
 		diff.Count, diff.Bytes = -v.Count, -v.Bytes

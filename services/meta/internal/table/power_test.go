@@ -90,7 +90,7 @@ func losePower(t *testing.T, dir string, r *rand.Rand, round int64, acked map[st
 	if err != nil {
 		t.Fatal(err)
 	}
-	tab, err := table.Open(j, writer, large, bits)
+	tab, err := table.Open(j, writer, large, bits, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,8 +22,8 @@ func (t *Table) Scan(ctx context.Context, q metaapi.ScanRequest) (metaapi.ScanRe
 // ScanWithout is Scan, except that rows in the hidden slices are as good as not
 // there. Nil hides nothing.
 func (t *Table) ScanWithout(ctx context.Context, q metaapi.ScanRequest, hidden *metaapi.Slices) (reply metaapi.ScanReply, err error) {
-	if q.Limit < 1 || q.Limit > metaapi.MaxScanRows || q.MaxBytes < 1 || q.MaxBytes > metaapi.MaxScanBytes {
-		return reply, fault.New(fault.Invalid, "scan of %d rows, %d bytes", q.Limit, q.MaxBytes)
+	if err := q.Check(); err != nil {
+		return reply, err
 	}
 	if err := t.enter(); err != nil {
 		return reply, err
@@ -43,6 +43,9 @@ func (t *Table) ScanWithout(ctx context.Context, q metaapi.ScanRequest, hidden *
 			return nil
 		}
 		s := scanner{q: q, reply: &reply, hidden: hidden}
+		if q.Key != "" && q.Delimiter == "" {
+			return t.scanKey(ctx, r, &s)
+		}
 		return s.run(ctx, r)
 	})
 	return reply, err
@@ -64,10 +67,6 @@ func (s *scanner) run(ctx context.Context, r kv.Reader) error {
 	q := &s.q
 	prefix := record.ScanPrefix(q.Table, q.Bucket, q.Prefix)
 	if q.Key != "" {
-		if !strings.HasPrefix(q.Key, q.Prefix) {
-			s.reply.Exhausted = true
-			return nil
-		}
 		prefix = record.KeyPrefix(q.Table, q.Bucket, q.Key)
 	}
 	it := r.Iterate(prefix)
@@ -86,11 +85,9 @@ func (s *scanner) run(ctx context.Context, r kv.Reader) error {
 			more = it.Next()
 			continue
 		}
-		size := len(row.Key) + len(row.Sub) + len(row.Head)
-		if len(s.reply.Rows) == q.Limit || len(s.reply.Rows) > 0 && s.bytes+size > q.MaxBytes {
+		if !s.room(&row) {
 			return nil
 		}
-		s.bytes += size
 		folded, isFolded := s.fold(&row)
 		s.reply.Rows = append(s.reply.Rows, row)
 		if !isFolded {
@@ -104,6 +101,98 @@ func (s *scanner) run(ctx context.Context, r kv.Reader) error {
 	return it.Err()
 }
 
+// room takes a row's place in the page, if it has one.
+func (s *scanner) room(row *metaapi.ScanRow) bool {
+	size := len(row.Key) + len(row.Sub) + len(row.Head)
+	if n := len(s.reply.Rows); n == s.q.Limit || n > 0 && s.bytes+size > s.q.MaxBytes {
+		return false
+	}
+	s.bytes += size
+	return true
+}
+
+// scanKey fills a page of rows of one Key.
+func (t *Table) scanKey(ctx context.Context, r kv.Reader, s *scanner) (err error) {
+	q := &s.q
+	if !strings.HasPrefix(q.Key, q.Prefix) || q.FromKey > q.Key {
+		s.reply.Exhausted = true
+		return nil
+	}
+	if q.FromKey < q.Key {
+		q.FromSub = ""
+	}
+	if q.Changes {
+		s.reply.Incarnation = t.incarnation
+		if s.reply.Last, err = lastNumber(r); err != nil {
+			return err
+		}
+		if q.Incarnation != t.incarnation {
+			q.After = 0
+		}
+		if q.After > 0 {
+			subs, few, err := changed(ctx, r, q)
+			if err != nil {
+				return err
+			}
+			if few {
+				return s.lookUp(r, subs)
+			}
+		}
+	}
+	name := metaapi.RowKey{Table: q.Table, Bucket: q.Bucket, Key: q.Key, Sub: q.FromSub}
+	w := walk{low: record.RowKey(name), reverse: q.Reverse}
+	if name.Sub = q.UntilSub; name.Sub != "" {
+		w.high = record.RowKey(name)
+	}
+	var bad error
+	s.reply.Exhausted, err = w.run(ctx, r, record.KeyPrefix(q.Table, q.Bucket, q.Key), func(it kv.Iterator) bool {
+		var b []byte
+		if b, bad = it.Value(); bad != nil {
+			return false
+		}
+		var more bool
+		more, bad = s.add(it.Key(), b)
+		return more && bad == nil
+	})
+	if bad != nil {
+		return bad
+	}
+	return err
+}
+
+// lookUp fills a page of some rows.
+func (s *scanner) lookUp(r kv.Reader, subs []string) error {
+	for _, sub := range subs {
+		key := record.RowKey(metaapi.RowKey{Table: s.q.Table, Bucket: s.q.Bucket, Key: s.q.Key, Sub: sub})
+		b, found, err := r.Get(key)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return fault.New(fault.Corrupt, "a change is listed of a row that is not there")
+		}
+		if more, err := s.add(key, b); err != nil || !more {
+			return err
+		}
+	}
+	s.reply.Exhausted = true
+	return nil
+}
+
+// add adds a row to the page if it is to be in it, and reports whether there was
+// room.
+func (s *scanner) add(key, value []byte) (more bool, err error) {
+	row, known, err := s.parse(key, value)
+	if err != nil || !known || s.q.Changes && row.Change <= s.q.After {
+		return true, err
+	}
+	if !s.room(&row) {
+		return false, nil
+	}
+	s.reply.Rows = append(s.reply.Rows, row)
+	return true, nil
+}
+
 // row reads the row that the iterator stands at; unknown when it was never
 // written, or is hidden.
 func (s *scanner) row(it kv.Iterator) (row metaapi.ScanRow, known bool, err error) {
@@ -111,12 +200,20 @@ func (s *scanner) row(it kv.Iterator) (row metaapi.ScanRow, known bool, err erro
 	if err != nil {
 		return row, false, err
 	}
-	peek, err := record.DecodePeek(b)
+	return s.parse(it.Key(), b)
+}
+
+// parse is row for a key and value.
+func (s *scanner) parse(key, value []byte) (row metaapi.ScanRow, known bool, err error) {
+	peek, err := record.DecodePeek(value)
 	if err != nil || peek.Tag.IsZero() {
 		return row, false, err
 	}
 	row = metaapi.ScanRow{Tag: peek.Tag, Deleted: !peek.Live}
-	if row.Key, row.Sub, err = record.ParseNames(it.Key()); err != nil {
+	if s.q.Changes {
+		row.Change = peek.Change
+	}
+	if row.Key, row.Sub, err = record.ParseNames(key); err != nil {
 		return row, false, err
 	}
 	if s.hidden != nil && s.hidden.Has(record.Slice(s.q.Bucket, row.Key)) {

@@ -33,6 +33,9 @@ type Table struct {
 	writer *kv.Committer
 	bodies *bodies.Log
 	bits   uint8
+	// incarnation tells this store from every other that the node had or will
+	// have: numbers of changes are its own.
+	incarnation uint64
 
 	// adopted is the epoch on stable storage; fence is at least that, raised
 	// already when an adoption is on its way there. What is older than fence is
@@ -56,12 +59,13 @@ var _ metaapi.Replica = (*Table)(nil)
 
 // Open returns the table in store, whose one writer is writer and whose large
 // bodies are in log. A new store takes the cluster's number of partition bits for ever; any other is Invalid.
-// The writer need not run yet.
-func Open(store kv.Store, writer *kv.Committer, log *bodies.Log, bits uint8) (*Table, error) {
+// The writer need not run yet. incarnation is a number that no other store of
+// this node ever had, also if it began as a copy of this one.
+func Open(store kv.Store, writer *kv.Committer, log *bodies.Log, bits uint8, incarnation uint64) (*Table, error) {
 	if bits == 0 || bits > layout.MaxBits {
 		return nil, fault.New(fault.Invalid, "%d partition bits", bits)
 	}
-	t := &Table{store: store, writer: writer, bodies: log, bits: bits, lows: make([]atomic.Pointer[register.Tag], 1<<bits)}
+	t := &Table{store: store, writer: writer, bodies: log, bits: bits, incarnation: incarnation, lows: make([]atomic.Pointer[register.Tag], 1<<bits)}
 	fresh := false
 	err := store.View(func(r kv.Reader) error {
 		b, found, err := r.Get(record.BitsKey())
@@ -174,8 +178,8 @@ func (t *Table) Handle(ctx context.Context, key metaapi.RowKey, q register.Reque
 		return register.Reply{}, err
 	}
 	defer t.leave()
-	if key.Key == "" || len(key.Key) > object.MaxKeyBytes || len(key.Sub) > object.MaxKeyBytes {
-		return register.Reply{}, fault.New(fault.Invalid, "row of key %d and sub %d bytes", len(key.Key), len(key.Sub))
+	if err := checkRow(&key, &q); err != nil {
+		return register.Reply{}, err
 	}
 	if fence, old := t.superseded(q.Epoch); old {
 		return register.Reply{Code: register.Old, Epoch: fence}, nil
@@ -189,6 +193,14 @@ func (t *Table) Handle(ctx context.Context, key metaapi.RowKey, q register.Reque
 		}
 	}
 	return register.Reply{}, fault.New(fault.Corrupt, "a row's body is in a segment that is missing")
+}
+
+// checkRow refuses what is no row. Errors: Invalid.
+func checkRow(key *metaapi.RowKey, q *register.Request) error {
+	if key.Key == "" || len(key.Key) > object.MaxKeyBytes || len(key.Sub) > object.MaxKeyBytes {
+		return fault.New(fault.Invalid, "row of key %d and sub %d bytes", len(key.Key), len(key.Sub))
+	}
+	return checkItem(key, q)
 }
 
 // handle is one attempt at Handle. Errors: segment.ErrGone, and Handle's.
@@ -212,35 +224,48 @@ func (t *Table) handle(ctx context.Context, key metaapi.RowKey, q register.Reque
 // write runs a request through the committer. The row is that whose body the
 // reply still lacks, else nil.
 func (t *Table) write(ctx context.Context, c change) (reply register.Reply, held *record.Row, err error) {
-	if c.q.Kind == register.Apply && c.q.Row.Value != nil {
-		_, s := span.Start(ctx, "segment.append")
-		s.Int("hangar.bytes", int64(len(c.q.Row.Value.Body)))
-		kept, err := t.keepBody(&c)
-		s.End(err)
-		if err != nil {
-			return reply, nil, err
-		}
-		if kept {
-			defer t.bodies.Settle(c.place)
-		}
+	settle, err := t.prepare(ctx, &c)
+	if err != nil {
+		return reply, nil, err
 	}
-	q := c.q
+	defer settle()
 	err = t.writer.Update(ctx, func(tx *kv.Tx) (err error) {
-		if fence, old := t.superseded(q.Epoch); old {
-			reply = register.Reply{Code: register.Old, Epoch: fence}
-			return nil
-		}
-		t.adoptIn(tx, q.Epoch)
-		reply, held, err = t.change(tx, c)
+		reply, held, err = t.update(tx, c)
 		return err
 	})
 	if err != nil {
 		return register.Reply{}, nil, err
 	}
 	if reply.Code != register.Old {
-		raise(&t.adopted, q.Epoch)
+		raise(&t.adopted, c.q.Epoch)
 	}
 	return reply, held, nil
+}
+
+// prepare stores the body that a request brings, if it is to be apart. settle is
+// to be called once the request has ended.
+func (t *Table) prepare(ctx context.Context, c *change) (settle func(), err error) {
+	settle = func() {}
+	if c.q.Kind != register.Apply || c.q.Row.Value == nil {
+		return settle, nil
+	}
+	_, s := span.Start(ctx, "segment.append")
+	s.Int("hangar.bytes", int64(len(c.q.Row.Value.Body)))
+	kept, err := t.keepBody(c)
+	s.End(err)
+	if kept {
+		settle = func() { t.bodies.Settle(c.place) }
+	}
+	return settle, err
+}
+
+// update is change, once the epoch is checked. Runs on the committer's goroutine.
+func (t *Table) update(tx *kv.Tx, c change) (reply register.Reply, held *record.Row, err error) {
+	if fence, old := t.superseded(c.q.Epoch); old {
+		return register.Reply{Code: register.Old, Epoch: fence}, nil, nil
+	}
+	t.adoptIn(tx, c.q.Epoch)
+	return t.change(tx, c)
 }
 
 // adoptIn makes a newer epoch part of the update. Runs on the committer's
@@ -298,19 +323,23 @@ func raise(a *atomic.Uint64, v uint64) {
 // body the reply still lacks, else nil.
 func (t *Table) read(c change) (reply register.Reply, held *record.Row, err error) {
 	err = t.store.View(func(r kv.Reader) error {
-		row, err := load(r, c.row)
-		if err != nil {
-			return err
-		}
-		if fence, old := t.superseded(c.q.Epoch); old {
-			reply = register.Reply{Code: register.Old, Epoch: fence}
-			return nil
-		}
-		reply, _, _ = register.Handle(&row.State, t.low(t.partition(c.slice)), c.q)
-		held = finish(&reply, row, c.q.OmitBody)
-		return nil
+		reply, held, err = t.readIn(r, c)
+		return err
 	})
 	return reply, held, err
+}
+
+// readIn is read in a snapshot.
+func (t *Table) readIn(r kv.Reader, c change) (reply register.Reply, held *record.Row, err error) {
+	row, err := load(r, c.row)
+	if err != nil {
+		return reply, nil, err
+	}
+	if fence, old := t.superseded(c.q.Epoch); old {
+		return register.Reply{Code: register.Old, Epoch: fence}, nil, nil
+	}
+	reply, _, _ = register.Handle(&row.State, t.low(t.partition(c.slice)), c.q)
+	return reply, finish(&reply, row, c.q.OmitBody), nil
 }
 
 // getter is what a kv.Reader and a kv.Tx have in common.

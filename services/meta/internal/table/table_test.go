@@ -84,7 +84,7 @@ func startWith(t testing.TB, s disk, o segment.Options) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tab, err := table.Open(rows, writer, large, bits)
+	tab, err := table.Open(rows, writer, large, bits, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +244,7 @@ func TestRestartKeepsState(t *testing.T) {
 
 	s := openStore(t, dir)
 	defer s.Close()
-	if _, err := table.Open(s, kv.NewCommitter(s), nil, bits+1); !fault.Is(err, fault.Invalid) {
+	if _, err := table.Open(s, kv.NewCommitter(s), nil, bits+1, 1); !fault.Is(err, fault.Invalid) {
 		t.Errorf("opened with other partition bits: %v", err)
 	}
 }

@@ -40,8 +40,8 @@ type User struct {
 func Users() []User {
 	users := []User{
 		{Name: "gateway", Publish: []Rule{
-			{of("meta.p", "row"), "read and write rows"},
-			{of("meta.n", "scan"), "list"},
+			{of("meta.p", "row", "rows"), "read and write rows"},
+			{of("meta.n", "scan", "index"), "list"},
 			{slices.Concat(of("blocks.p", "put", "ref"), of("blocks.n", "put", "get", "ref")), "write, read and refer to blocks"},
 			{[]string{"hangar.blocks.all.release"}, "hint that blocks have lost their owner"},
 			{[]string{"hangar.admin.any.create-bucket", "hangar.admin.any.delete-bucket"}, "pass on what S3 clients ask for"},
