@@ -27,6 +27,13 @@ func WithAdmission(ctx context.Context, a Admission) context.Context {
 	return context.WithValue(ctx, admissionKey{}, a)
 }
 
+// AdmissionOf is what WithAdmission was called with; nil for the cluster's own
+// work.
+func AdmissionOf(ctx context.Context) Admission {
+	a, _ := ctx.Value(admissionKey{}).(Admission)
+	return a
+}
+
 // admitted is the admission of one operation.
 type admitted struct {
 	by Admission // nil: the cluster's own work
@@ -38,7 +45,7 @@ type admitted struct {
 
 // admit begins an operation. Errors: those of Admission.
 func admit(ctx context.Context) (a admitted, err error) {
-	a.by, _ = ctx.Value(admissionKey{}).(Admission)
+	a.by = AdmissionOf(ctx)
 	if a.by != nil {
 		a.revision, err = a.by.Current(ctx, 0)
 	}

@@ -108,6 +108,9 @@ type Conn struct {
 	endpoints map[string]*endpoint // guarded by mu
 	closing   bool                 // guarded by mu
 
+	reconnectMu sync.Mutex
+	reconnected map[*func()]struct{} // guarded by reconnectMu
+
 	ctx     context.Context // of all handlers; ends with Close
 	cancel  context.CancelFunc
 	closed  sync.Once
@@ -210,6 +213,7 @@ func (c *Conn) natsOptions(o Options, h *home) []nats.Option {
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			h.connected()
 			c.log.Info("connected to NATS again", "url", nc.ConnectedUrlRedacted())
+			c.tellReconnected()
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			subject := ""
@@ -239,6 +243,30 @@ func (c *Conn) natsOptions(o Options, h *home) []nats.Option {
 		opts = append(opts, nats.CustomInboxPrefix(o.InboxPrefix))
 	}
 	return opts
+}
+
+// OnReconnect has f called after each reconnection, when messages may have been
+// missed and subscriptions stand again, until stop is called. f must not block.
+func (c *Conn) OnReconnect(f func()) (stop func()) {
+	c.reconnectMu.Lock()
+	defer c.reconnectMu.Unlock()
+	if c.reconnected == nil {
+		c.reconnected = map[*func()]struct{}{}
+	}
+	c.reconnected[&f] = struct{}{}
+	return func() {
+		c.reconnectMu.Lock()
+		defer c.reconnectMu.Unlock()
+		delete(c.reconnected, &f)
+	}
+}
+
+func (c *Conn) tellReconnected() {
+	c.reconnectMu.Lock()
+	defer c.reconnectMu.Unlock()
+	for f := range c.reconnected {
+		(*f)()
+	}
 }
 
 // NATS is the underlying connection, for JetStream and micro.

@@ -87,6 +87,7 @@ func generated(f *ast.File) bool { return ast.IsGenerated(f) }
 var layers = map[string][]string{
 	"shared/object":      {},
 	"shared/fault":       {},
+	"shared/causal":      {},
 	"shared/layout":      {"object", "fault"},
 	"shared/register":    {"object", "fault", "layout"},
 	"shared/rpc":         {"object", "fault", "layout", "span"},
@@ -105,7 +106,7 @@ var layers = map[string][]string{
 	"shared/blockapi":    {"object", "fault", "layout", "rpc"},
 	"shared/adminapi":    {"object", "fault", "rpc"},
 	"shared/segment":     {"object", "fault", "blockapi", "freespace"},
-	"shared/record":      {"object", "fault", "metaapi", "blockapi"},
+	"shared/record":      {"object", "fault", "causal", "metaapi", "blockapi"},
 	"shared/work":        {"fault", "nodeapi", "lifecycle"},
 	"shared/process":     {"object", "fault", "layout", "rpc", "control", "metaapi", "nodeapi", "telemetry", "config", "lifecycle"},
 }

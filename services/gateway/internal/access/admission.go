@@ -74,6 +74,10 @@ func (a *Admission) Bucket(name string, need Need) (*control.Bucket, error) {
 	return b, nil
 }
 
+// Settle says that no more grants follow: an admission that is kept for long
+// then keeps no old control state alive.
+func (a *Admission) Settle() { a.view = nil }
+
 // Current implements metaapi.Admission. What speaks against the admission is
 // Denied, and says what the edge would have said.
 func (a *Admission) Current(ctx context.Context, atLeast control.Revision) (control.Revision, error) {

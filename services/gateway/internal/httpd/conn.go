@@ -52,6 +52,9 @@ func (c *conn) Close() error {
 
 // closeGently says whether the connection under c shall be closed so.
 func closeGently(c net.Conn, gently bool) {
+	if r, ok := c.(*resumed); ok {
+		c = r.Conn
+	}
 	if t, ok := c.(*tls.Conn); ok {
 		c = t.NetConn()
 	}

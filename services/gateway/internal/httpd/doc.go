@@ -61,7 +61,25 @@ type Handler interface {
 // Field is one header field of a response, name in the case it is sent in.
 type Field struct{ Name, Value string }
 
-// Response is what a handler answers. At most one of Body and Stream is set.
+// Park is a request that is to wait for something before there is an answer. It
+// holds no slot and next to no memory meanwhile. Its body must have been read.
+type Park struct {
+	// Until is when the wait ends at the latest.
+	Until time.Time
+	// Start is called once with what wakes the request; wake never blocks and may
+	// be called at any time, by any goroutine.
+	Start func(wake func())
+	// Resume, called after each wake and within a slot, looks whether there is an
+	// answer; nil waits on. With over it must answer: the time is up, or the
+	// server stops. It may not park again.
+	Resume func(ctx context.Context, over bool) *Response
+	// End is called once, at last. gone says that the client went away before
+	// there was an answer.
+	End func(gone bool)
+}
+
+// Response is what a handler answers. At most one of Body and Stream is set, and
+// nothing but Park with it.
 type Response struct {
 	Status int
 	Header []Field
@@ -76,6 +94,8 @@ type Response struct {
 	// Done, when set, is called once after the response was sent or given up.
 	// sent counts body bytes; err says why a stream failed.
 	Done func(sent int64, err error)
+	// Park, when set, makes the request wait.
+	Park *Park
 }
 
 // Set appends a header field unless value is empty.
@@ -90,6 +110,11 @@ type Config struct {
 	// MaxRequests is how many requests are served at once, the sending of
 	// their responses included; more get the Overloaded answer.
 	MaxRequests int
+	// MaxParked is how many requests may wait at once; more get the Overloaded
+	// answer.
+	MaxParked int
+	// Methods are those let through beside HTTP's own.
+	Methods []string
 	// HeaderBytes bounds request line and headers together.
 	HeaderBytes int
 	// HeaderTimeout is how long a request's headers may take.
@@ -107,6 +132,7 @@ type Config struct {
 // withDefaults fills unset limits.
 func (c Config) withDefaults() Config {
 	def(&c.MaxRequests, 512)
+	def(&c.MaxParked, 16<<10)
 	def(&c.HeaderBytes, 16<<10)
 	def(&c.HeaderTimeout, 30*time.Second)
 	def(&c.StallTimeout, 60*time.Second)

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -43,6 +44,7 @@ type Server struct {
 	base context.Context
 	// active counts requests whose response is not finished.
 	active atomic.Int64
+	parked parking
 }
 
 // writeBytes holds the head of a response together with a small object, so that
@@ -69,7 +71,7 @@ func New(cfg Config, h Handler, log *slog.Logger) *Server {
 		ReadTimeout:                  cfg.HeaderTimeout,
 		WriteTimeout:                 cfg.StallTimeout,
 		IdleTimeout:                  cfg.IdleTimeout,
-		RequestMethods:               fiber.DefaultMethods,
+		RequestMethods:               s.methods(),
 	})
 	s.app.Use(func(c *fiber.Ctx) error {
 		s.serve(c.Context())
@@ -82,7 +84,7 @@ func New(cfg Config, h Handler, log *slog.Logger) *Server {
 		switch {
 		case continued(c.Request.Header.RawHeaders()):
 			s.reject(c, Malformed)
-		case !known(c.Method()): // Fiber answers those itself, in plain text
+		case !s.known(c.Method()): // Fiber answers those itself, in plain text
 			s.reject(c, MethodUnknown)
 		default:
 			routed(c)
@@ -91,6 +93,7 @@ func New(cfg Config, h Handler, log *slog.Logger) *Server {
 	srv.ErrorHandler = s.refuse
 	srv.ExpectHandler = s.expect
 	srv.ConnState = s.conns.note
+	srv.KeepHijackedConns = true // those of parked requests: see park
 	return s
 }
 
@@ -109,8 +112,10 @@ func continued(raw []byte) bool {
 	return bytes.Contains(raw, []byte("\n ")) || bytes.Contains(raw, []byte("\n\t"))
 }
 
-func known(method []byte) bool {
-	for _, m := range fiber.DefaultMethods {
+func (s *Server) methods() []string { return slices.Concat(fiber.DefaultMethods, s.cfg.Methods) }
+
+func (s *Server) known(method []byte) bool {
+	for _, m := range s.app.Config().RequestMethods {
 		if string(method) == m {
 			return true
 		}
@@ -135,11 +140,14 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
 	case <-ctx.Done():
 	}
-	// Shutdown would wait for connections that never sent a request.
+	// Shutdown would wait for connections that never sent a request, and for
+	// those that wait.
+	s.parked.stop()
 	s.conns.closeUnused()
 	err := s.app.ShutdownWithTimeout(s.cfg.Grace)
 	cancel()
 	s.conns.closeAll()
+	s.parked.wait()
 	if errors.Is(err, context.DeadlineExceeded) {
 		s.log.Warn("closed connections whose requests had not finished", "after", s.cfg.Grace)
 		err = nil
@@ -167,7 +175,12 @@ func (s *Server) serve(c *fasthttp.RequestCtx) {
 		s.active.Add(-1)
 		<-s.slots
 	})
-	resp := s.call(ctx, r)
+	resp := s.call(r, func() *Response { return s.handler.Serve(ctx, r) })
+	if resp.Park != nil {
+		release()
+		s.park(c, r, resp.Park)
+		return
+	}
 	if resp.Stream == nil || r.Method == fasthttp.MethodHead {
 		release()
 	} else {
@@ -183,14 +196,14 @@ func (s *Server) serve(c *fasthttp.RequestCtx) {
 }
 
 // call runs the handler and turns a panic into an answer.
-func (s *Server) call(ctx context.Context, r *Request) (resp *Response) {
+func (s *Server) call(r *Request, serve func() *Response) (resp *Response) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.log.Error("request panicked", "request", r.ID, "panic", p, "stack", string(debug.Stack()))
 			resp = s.handler.Fail(r, Panicked)
 		}
 	}()
-	return s.handler.Serve(ctx, r)
+	return serve()
 }
 
 // survive makes a panic outside the handler the end of one connection, not of

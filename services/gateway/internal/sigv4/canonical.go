@@ -85,6 +85,15 @@ func (s *scratch) encodePath(raw string) (path []byte, ok bool) {
 	return s.path, ok
 }
 
+// encodeAgain encodes a path as it was sent, escapes included.
+func (s *scratch) encodeAgain(raw string) []byte {
+	s.path = s.path[:0]
+	for i := range len(raw) {
+		s.path = appendEncoded(s.path, raw[i], true)
+	}
+	return s.path
+}
+
 // canonicalRequest builds what the signature covers, in s.request.
 func (s *scratch) canonicalRequest(r *Request, c *claim, path []byte) []byte {
 	b := append(s.request[:0], r.Method...)

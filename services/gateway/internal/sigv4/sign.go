@@ -66,7 +66,10 @@ func (s Signer) sign(r *Request, c *claim) *Chain {
 	// What cannot be parsed is signed as it is; the verifier refuses it.
 	_ = w.parseQuery(r.RawQuery)
 	path, ok := w.encodePath(r.RawPath)
-	if !ok {
+	switch {
+	case c.service != "s3":
+		path = w.encodeAgain(r.RawPath)
+	case !ok:
 		path = []byte(r.RawPath)
 	}
 	key := deriveKey(s.Secret, c.date, c.region, c.service)

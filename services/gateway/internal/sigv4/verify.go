@@ -18,7 +18,7 @@ import (
 // before the first use; Verify is safe for concurrent use.
 type Verifier struct {
 	Region  string
-	Service string // "s3"
+	Service string // "s3", or any other: see matches
 	// Secret returns the secret of an access key. An error of kind
 	// fault.NotFound means that there is no such key or that it is disabled;
 	// any other is passed on.
@@ -197,8 +197,13 @@ func notHeaderName(c rune) bool {
 
 // matches recomputes the signature. S3's rule is to decode the path and encode
 // it again; some clients sign the path as they send it. Both spell the same
-// key, so either may be what was signed.
+// key, so either may be what was signed. All other services have the path as it
+// is sent encoded once more, and nothing else will do: the two ways together
+// would let one signature stand for two keys.
 func (s *scratch) matches(r *Request, c *claim, key *signingKey) bool {
+	if c.service != "s3" {
+		return s.signature(r, c, key, s.encodeAgain(r.RawPath)).Equal([]byte(c.signature))
+	}
 	path, ok := s.encodePath(r.RawPath)
 	if ok && s.signature(r, c, key, path).Equal([]byte(c.signature)) {
 		return true
