@@ -132,7 +132,7 @@ func run(t testing.TB, nats *natsd.Server, c meta.Control, cfg meta.Config) *run
 
 // cluster starts n nodes that hold every partition together and returns the
 // table they make.
-func cluster(t *testing.T, n int) metaapi.Rows {
+func cluster(t testing.TB, n int) *metaapi.Client {
 	t.Helper()
 	nats := rpctest.NATS(t)
 	var nodes []object.NodeID
@@ -153,7 +153,7 @@ func cluster(t *testing.T, n int) metaapi.Rows {
 	return client(t, nats, c)
 }
 
-func client(t testing.TB, nats *natsd.Server, c *fixedControl) metaapi.Rows {
+func client(t testing.TB, nats *natsd.Server, c *fixedControl) *metaapi.Client {
 	t.Helper()
 	clock := register.NewClock(register.NewNode(), time.Now)
 	ring := c.View().Layout.Meta
