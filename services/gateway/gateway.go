@@ -1,4 +1,4 @@
-// Package gateway is the service that S3 clients talk to. It keeps nothing: it
+// Package gateway is the service that clients of S3 and K2V talk to. It keeps nothing: it
 // checks who asks and whether they may, turns requests into rows and blocks,
 // and can be started as often as the load asks for.
 package gateway
@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"hangar/services/gateway/internal/access"
+	"hangar/services/gateway/internal/changes"
 	"hangar/services/gateway/internal/httpd"
+	"hangar/services/gateway/internal/items"
 	"hangar/services/gateway/internal/objects"
 	"hangar/services/gateway/internal/quota"
 	"hangar/services/gateway/internal/s3"
@@ -43,6 +45,9 @@ type Config struct {
 	BlockBytes   int64         `env:"HANGAR_BLOCK_BYTES" envDefault:"1048576" desc:"Size of the blocks that larger objects are cut into"`
 	WriteMemory  int64         `env:"HANGAR_WRITE_MEMORY" envDefault:"100663296" desc:"Most bytes of blocks on their way to the blocks service"`
 	TraceNames   bool          `env:"HANGAR_TRACE_NAMES" envDefault:"false" desc:"Have traces name the bucket and key of each request, for whoever may read the traces"`
+	K2VAddr      string        `env:"HANGAR_K2V_ADDR" envDefault:":3904" desc:"Address of the K2V API; empty serves none"`
+	K2VRequests  int           `env:"HANGAR_K2V_MAX_REQUESTS" envDefault:"512" desc:"K2V requests served at once, waiting polls not counted; more are answered with SlowDown"`
+	K2VPolls     int           `env:"HANGAR_K2V_MAX_POLLS" envDefault:"16384" desc:"K2V polls that may wait at once; more are answered with SlowDown"`
 	ReadMemory   int64         `env:"HANGAR_READ_MEMORY" envDefault:"100663296" desc:"Most bytes of blocks read ahead"`
 }
 
@@ -51,6 +56,10 @@ func (c *Config) Validate() error {
 	switch {
 	case c.MaxRequests < 1:
 		return errors.New("HANGAR_S3_MAX_REQUESTS must be at least 1")
+	case c.K2VRequests < 1:
+		return errors.New("HANGAR_K2V_MAX_REQUESTS must be at least 1")
+	case c.K2VPolls < 1:
+		return errors.New("HANGAR_K2V_MAX_POLLS must be at least 1")
 	case c.StallTimeout <= 0:
 		return errors.New("HANGAR_S3_STALL_TIMEOUT must be more than 0s")
 	case c.Grace < 0:
@@ -74,8 +83,10 @@ func (c *Config) certificate(log *slog.Logger) certificate.Files {
 
 // Deps is what a gateway stands on.
 type Deps struct {
-	Rows    metaapi.Rows
-	Blocks  blockapi.Store
+	Rows   metaapi.ItemRows
+	Blocks blockapi.Store
+	// Bus tells gateways of each other's writes; nil is for one on its own.
+	Bus     changes.Bus
 	Buckets adminapi.Buckets
 	// View returns the control state as it is now. It must hold a cluster once
 	// Run is called.
@@ -88,13 +99,15 @@ type Deps struct {
 	Now func() time.Time
 }
 
-// Gateway serves the S3 API.
+// Gateway serves the S3 and K2V APIs.
 type Gateway struct {
-	cfg   Config
-	deps  Deps
-	ready chan struct{}
-	addr  net.Addr // set before ready is closed
-	store atomic.Pointer[objects.Service]
+	cfg     Config
+	deps    Deps
+	ready   chan struct{}
+	addr    net.Addr // set before ready is closed
+	k2vAddr net.Addr // the same; nil without the K2V API
+	store   atomic.Pointer[objects.Service]
+	items   atomic.Pointer[items.Service]
 }
 
 // New makes a gateway. It starts nothing.
@@ -111,6 +124,10 @@ func (g *Gateway) Ready() <-chan struct{} { return g.ready }
 // Addr is where the S3 API is served; valid once Ready is closed.
 func (g *Gateway) Addr() net.Addr { return g.addr }
 
+// K2VAddr is where the K2V API is served, nil for nowhere; valid once Ready is
+// closed.
+func (g *Gateway) K2VAddr() net.Addr { return g.k2vAddr }
+
 // Run serves until ctx ends, then lets requests under way finish within the
 // configured grace. It may be called once.
 func (g *Gateway) Run(ctx context.Context) error {
@@ -125,7 +142,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		MayWrite: g.mayWrite, Limits: g.limits, Buckets: g.buckets, Now: g.deps.Now,
 	})
 	g.store.Store(store)
-	seen := newMetrics(g.deps.Telemetry.Registry)
+	seen := newMetrics(g.deps.Telemetry.Registry, "s3")
 	defer seen.unregister()
 	if conf != nil {
 		seen.certificate(conf)
@@ -136,7 +153,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		View: func() access.Directory { return g.deps.View() }, Await: g.deps.Await,
 		Region: cluster.Region, Owner: cluster.ID, RootDomain: g.cfg.RootDomain,
 		Log: log, Tracer: g.deps.Telemetry.Tracers.Tracer("hangar/services/gateway"), TraceNames: g.cfg.TraceNames,
-		Observe: seen.observe, Now: g.deps.Now,
+		Observe: seen.observeS3, Now: g.deps.Now,
 	})
 	server := httpd.New(httpd.Config{
 		MaxRequests: g.cfg.MaxRequests, StallTimeout: g.cfg.StallTimeout, Grace: g.cfg.Grace, TLS: conf,
@@ -147,6 +164,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 		group.Go("clean-up after objects", store.Run)
 		group.Go("S3 API", func(ctx context.Context) error { return server.Serve(ctx, ln) })
 		g.addr = ln.Addr()
+		if err := g.serveK2V(ctx, group, conf); err != nil {
+			return err
+		}
 		close(g.ready)
 		log.InfoContext(ctx, "serving S3", "addr", ln.Addr().String(), "region", cluster.Region)
 		return nil
@@ -161,6 +181,11 @@ func (g *Gateway) Await(ctx context.Context, m *control.Mirror, rev control.Revi
 		return err
 	}
 	if s := g.store.Load(); s != nil {
+		if err := s.Quiesce(ctx); err != nil {
+			return err
+		}
+	}
+	if s := g.items.Load(); s != nil {
 		return s.Quiesce(ctx)
 	}
 	return nil

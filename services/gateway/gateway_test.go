@@ -108,8 +108,8 @@ func TestGatewayServesTLS(t *testing.T) {
 	check(t, err)
 	cert, key, pool := selfSigned(t)
 	var cfg Config
-	defaults(t, &cfg, "HANGAR_S3_ADDR=127.0.0.1:0", "HANGAR_TLS_CERT="+cert, "HANGAR_TLS_KEY="+key)
-	gw, err := New(cfg, Deps{Rows: metatest.NewRows(), Blocks: blocktest.NewStore(),
+	defaults(t, &cfg, "HANGAR_S3_ADDR=127.0.0.1:0", "HANGAR_K2V_ADDR=127.0.0.1:0", "HANGAR_TLS_CERT="+cert, "HANGAR_TLS_KEY="+key)
+	gw, err := New(cfg, Deps{Rows: metatest.NewItems(), Blocks: blocktest.NewStore(),
 		Buckets: adminapi.NewClient(c.conn), View: mirror.View, Await: mirror.WaitRevision, Telemetry: tel})
 	check(t, err)
 	run(t, gw.Run)
@@ -162,7 +162,7 @@ func TestDrainingGatewayTurnsBalancersAway(t *testing.T) {
 func TestProcessJoinsTheCluster(t *testing.T) {
 	c := newCluster(t)
 	var cfg ProcessConfig
-	defaults(t, &cfg, "HANGAR_S3_ADDR=127.0.0.1:0", "HANGAR_OPS_ADDR=", "HANGAR_NATS_URL="+c.url, "HANGAR_LOG_LEVEL=ERROR", "HANGAR_ZONE=z1")
+	defaults(t, &cfg, "HANGAR_S3_ADDR=127.0.0.1:0", "HANGAR_K2V_ADDR=127.0.0.1:0", "HANGAR_OPS_ADDR=", "HANGAR_NATS_URL="+c.url, "HANGAR_LOG_LEVEL=ERROR", "HANGAR_ZONE=z1")
 	cfg.Process.Telemetry.OpsAddr = "" // an empty variable keeps the default
 	run(t, func(ctx context.Context) error { return RunProcess(ctx, cfg, "v1.2.3") })
 	for {

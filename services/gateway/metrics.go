@@ -3,14 +3,17 @@ package gateway
 import (
 	"crypto/tls"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"hangar/services/gateway/internal/k2v"
 	"hangar/services/gateway/internal/s3"
 )
 
-// metrics are those of the S3 API. Buckets and keys are no labels.
+// metrics are those of one API. Buckets and keys are no labels.
 type metrics struct {
+	api      string // "s3" or "k2v"
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
@@ -18,18 +21,18 @@ type metrics struct {
 	all      []prometheus.Collector
 }
 
-func newMetrics(r *prometheus.Registry) *metrics {
+func newMetrics(r *prometheus.Registry, api string) *metrics {
 	m := &metrics{
-		registry: r,
+		api: api, registry: r,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "hangar_s3_requests_total", Help: "Requests answered, by operation and HTTP status.",
+			Name: "hangar_" + api + "_requests_total", Help: "Requests answered, by operation and HTTP status.",
 		}, []string{"operation", "status"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "hangar_s3_request_duration_seconds", Help: "Time from the headers of a request to the last byte of its response.",
+			Name: "hangar_" + api + "_request_duration_seconds", Help: "Time from the headers of a request to the last byte of its response.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2.5, 12),
 		}, []string{"operation"}),
 		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "hangar_s3_bytes_total", Help: "Body bytes, received (in) and sent (out).",
+			Name: "hangar_" + api + "_bytes_total", Help: "Body bytes, received (in) and sent (out).",
 		}, []string{"direction"}),
 	}
 	m.add(m.requests, m.seconds, m.bytes)
@@ -44,8 +47,15 @@ func (m *metrics) add(cs ...prometheus.Collector) {
 // track shows how many requests are under way.
 func (m *metrics) track(active func() int64) {
 	m.add(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "hangar_s3_requests_active", Help: "Requests under way.",
+		Name: "hangar_" + m.api + "_requests_active", Help: "Requests under way.",
 	}, func() float64 { return float64(active()) }))
+}
+
+// trackPolls shows how many requests wait for changes.
+func (m *metrics) trackPolls(parked func() int) {
+	m.add(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "hangar_k2v_polls_waiting", Help: "Polls that wait for a change.",
+	}, func() float64 { return float64(parked()) }))
 }
 
 // certificate shows until when the certificate of the S3 API in use is valid.
@@ -62,7 +72,19 @@ func (m *metrics) certificate(conf *tls.Config) {
 	}))
 }
 
-func (m *metrics) observe(o s3.Outcome) {
+func (m *metrics) observeS3(o s3.Outcome) { m.observe(outcome(o)) }
+
+func (m *metrics) observeK2V(o k2v.Outcome) { m.observe(outcome(o)) }
+
+// outcome is what one request of any API came to.
+type outcome struct {
+	Op      string
+	Status  int
+	In, Out int64
+	Took    time.Duration
+}
+
+func (m *metrics) observe(o outcome) {
 	m.requests.WithLabelValues(o.Op, strconv.Itoa(o.Status)).Inc()
 	m.seconds.WithLabelValues(o.Op).Observe(o.Took.Seconds())
 	m.bytes.WithLabelValues("in").Add(float64(o.In))

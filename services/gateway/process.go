@@ -50,6 +50,7 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 			}),
 			Blocks:    blocks,
 			Buckets:   adminapi.NewClient(p.Conn),
+			Bus:       p.Conn,
 			View:      p.Mirror.View,
 			Await:     p.Mirror.WaitRevision,
 			Telemetry: p.Telemetry,

@@ -25,7 +25,7 @@ import (
 // pair is two gateways over one control state and one set of rows.
 type pair struct {
 	*cluster
-	rows    metaapi.Rows
+	rows    metaapi.ItemRows
 	bucket  *control.Bucket
 	mirror  *control.Mirror
 	store   *control.Store
@@ -47,7 +47,7 @@ func newPair(t *testing.T) *pair {
 		tel, err := telemetry.New(t.Context(), telemetry.Config{LogLevel: slog.LevelError}, "gateway", "test")
 		check(t, err)
 		var cfg Config
-		defaults(t, &cfg, "HANGAR_S3_ADDR=127.0.0.1:0")
+		defaults(t, &cfg, "HANGAR_S3_ADDR=127.0.0.1:0", "HANGAR_K2V_ADDR=127.0.0.1:0")
 		gw, err := New(cfg, Deps{Rows: p.rows, Blocks: blocks, Buckets: adminapi.NewClient(c.conn), View: mirror.View, Telemetry: tel})
 		check(t, err)
 		run(t, gw.Run)

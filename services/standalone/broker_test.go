@@ -151,7 +151,7 @@ func TestServicesNeedNoMoreThanTheirRights(t *testing.T) {
 		"HANGAR_REPLICATION_FACTOR=2", "HANGAR_PARTITION_BITS=3"), admin.RunProcess)
 	storage("z1")
 	storage("z2")
-	launch(t, g.environ("gateway", "z1", "HANGAR_S3_ADDR=127.0.0.1:0"), gateway.RunProcess)
+	launch(t, g.environ("gateway", "z1", "HANGAR_S3_ADDR=127.0.0.1:0", "HANGAR_K2V_ADDR=127.0.0.1:0"), gateway.RunProcess)
 
 	access, err := datadir.ReadAccess(g.dir)
 	must(t, err)

@@ -146,7 +146,7 @@ func (s *server) storage(n conns, rows metaapi.Rows) error {
 	return s.register(n.blocks, id)
 }
 
-func (s *server) gateway(n conns, rows metaapi.Rows, rings process.Rings, adm *admin.Service) error {
+func (s *server) gateway(n conns, rows metaapi.ItemRows, rings process.Rings, adm *admin.Service) error {
 	content, err := blockrpc.NewClient(n.gateway, rings.Blocks, blockrpc.Options{Buffers: s.buffers, WriteOne: rings.WriteOne})
 	if err != nil {
 		return err
@@ -154,6 +154,7 @@ func (s *server) gateway(n conns, rows metaapi.Rows, rings process.Rings, adm *a
 	s.g.Defer("block client", func(context.Context) error { content.Close(); return nil })
 	gw, err := gateway.New(s.c.Gateway, gateway.Deps{
 		Rows: rows, Blocks: content, Buckets: adm.Buckets(), View: s.mirror.View, Await: s.mirror.WaitRevision, Telemetry: s.t, Now: s.now,
+		Bus: n.gateway,
 	})
 	if err != nil {
 		return err
@@ -164,6 +165,9 @@ func (s *server) gateway(n conns, rows metaapi.Rows, rings process.Rings, adm *a
 	id := identity("gateway", s.c, n.gateway, "")
 	id.Node.S3Addr = gw.Addr().String()
 	s.c.Gateway.S3Addr = bound(s.c.Gateway.S3Addr, gw.Addr())
+	if a := gw.K2VAddr(); a != nil {
+		s.c.Gateway.K2VAddr = bound(s.c.Gateway.K2VAddr, a)
+	}
 	id.Await = func(ctx context.Context, rev control.Revision) error { return gw.Await(ctx, s.mirror, rev) }
 	return s.register(n.gateway, id)
 }

@@ -107,7 +107,12 @@ func (c *Config) prepare(ctx context.Context) error {
 	if err := c.Consistency.Validate(); err != nil {
 		return fmt.Errorf("HANGAR_CONSISTENCY_MODE: %w", err)
 	}
-	for _, a := range []struct{ name, addr string }{{"HANGAR_S3_ADDR", c.Gateway.S3Addr}, {"HANGAR_ADMIN_ADDR", c.Admin.Addr}} {
+	for _, a := range []struct{ name, addr string }{
+		{"HANGAR_S3_ADDR", c.Gateway.S3Addr}, {"HANGAR_ADMIN_ADDR", c.Admin.Addr}, {"HANGAR_K2V_ADDR", c.Gateway.K2VAddr},
+	} {
+		if a.addr == "" {
+			continue
+		}
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", a.addr)
 		if err != nil {
 			return fmt.Errorf("%s: %w", a.name, err)

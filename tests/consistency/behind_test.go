@@ -80,7 +80,7 @@ func newBehind(t *testing.T, bin string, env []string) *behind {
 	r.s3 = "http://" + listen
 	cmd := exec.Command(filepath.Join(bin, "gateway"))
 	cmd.Env = append([]string{ // not what this test was started with
-		"HANGAR_NATS_URL=" + r.proxy.URL(), "HANGAR_S3_ADDR=" + listen, "HANGAR_OPS_ADDR=" + ops,
+		"HANGAR_NATS_URL=" + r.proxy.URL(), "HANGAR_S3_ADDR=" + listen, "HANGAR_K2V_ADDR=", "HANGAR_OPS_ADDR=" + ops,
 	}, env...)
 	gateway := harness.RunWith(t, "gateway", cmd, (*exec.Cmd).Start)
 	t.Cleanup(gateway.Kill)

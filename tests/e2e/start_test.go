@@ -38,7 +38,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 func TestFirstStartPrintsHowToUseIt(t *testing.T) {
 	s3, admin := harness.FreeAddr(t), harness.FreeAddr(t)
 	dir := filepath.Join(t.TempDir(), "new", "data")
-	p := harness.Run(t, []string{"HANGAR_S3_ADDR=" + s3, "HANGAR_ADMIN_ADDR=" + admin}, harness.Bin(t, "hangar"), "server", "--data", dir)
+	p := harness.Run(t, []string{"HANGAR_S3_ADDR=" + s3, "HANGAR_K2V_ADDR=", "HANGAR_ADMIN_ADDR=" + admin}, harness.Bin(t, "hangar"), "server", "--data", dir)
 	p.AwaitHealthy("http://" + admin + "/health")
 	defer p.Stop()
 	deadline := time.Now().Add(10 * time.Second)
@@ -76,7 +76,7 @@ func TestBadStartsEndWithOneClearLine(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	writeFile(t, file, []byte("x"))
 	free := func() []string {
-		return []string{"HANGAR_S3_ADDR=" + harness.FreeAddr(t), "HANGAR_ADMIN_ADDR=" + harness.FreeAddr(t)}
+		return []string{"HANGAR_S3_ADDR=" + harness.FreeAddr(t), "HANGAR_K2V_ADDR=", "HANGAR_ADMIN_ADDR=" + harness.FreeAddr(t)}
 	}
 	for name, c := range map[string]struct {
 		dir  string

@@ -54,6 +54,7 @@ func Bin(t testing.TB, name string) string {
 type Server struct {
 	Dir   string
 	S3    string // http://127.0.0.1:port
+	K2V   string // the same
 	Admin string
 	// Env is added to the environment of every start.
 	Env []string
@@ -82,10 +83,10 @@ func Start(t testing.TB, env ...string) *Server {
 // StartOn is Start on a given directory.
 func StartOn(t testing.TB, dir string, env ...string) *Server {
 	t.Helper()
-	s3, admin := FreeAddr(t), FreeAddr(t)
-	s := &Server{Dir: dir, S3: "http://" + s3, Admin: "http://" + admin, t: t}
+	s3, k2v, admin := FreeAddr(t), FreeAddr(t), FreeAddr(t)
+	s := &Server{Dir: dir, S3: "http://" + s3, K2V: "http://" + k2v, Admin: "http://" + admin, t: t}
 	s.Env = append([]string{
-		"HANGAR_S3_ADDR=" + s3, "HANGAR_ADMIN_ADDR=" + admin, "HANGAR_ADMIN_TOKEN=" + AdminToken,
+		"HANGAR_S3_ADDR=" + s3, "HANGAR_K2V_ADDR=" + k2v, "HANGAR_ADMIN_ADDR=" + admin, "HANGAR_ADMIN_TOKEN=" + AdminToken,
 		"HANGAR_DEFAULT_ACCESS_KEY=" + AccessKey, "HANGAR_DEFAULT_SECRET_KEY=" + SecretKey,
 		"HANGAR_DEFAULT_BUCKET=" + Bucket,
 	}, env...)

@@ -13,18 +13,12 @@ import (
 
 // Items is an in-memory metaapi.ItemRows. Its marks are the time of the last
 // write that somebody has seen.
-type Items struct {
-	*Rows
-	count CountItem
-}
-
-// CountItem reads what an item's head adds to the index: record.ParseItemCounters.
-type CountItem func(head []byte) (c metaapi.ItemCounters, rest []byte, err error)
+type Items struct{ *Rows }
 
 var _ metaapi.ItemRows = Items{}
 
 // NewItems returns an empty table.
-func NewItems(count CountItem) Items { return Items{NewRows(), count} }
+func NewItems() Items { return Items{NewRows()} }
 
 // GetMany implements metaapi.ItemRows.
 func (t Items) GetMany(ctx context.Context, keys []metaapi.RowKey) []metaapi.Got {
@@ -115,7 +109,7 @@ func (t Items) Index(ctx context.Context, r metaapi.IndexRange) (page metaapi.In
 		if k.Table != r.Table || k.Bucket != r.Bucket || !within(k.Key, r.Prefix, r.From, r.To, r.Reverse) {
 			continue
 		}
-		c, _, err := t.count(row.Value.Head)
+		c, _, err := metaapi.ParseItemCounters(row.Value.Head)
 		if err != nil {
 			t.mu.Unlock()
 			return page, err

@@ -73,6 +73,7 @@ const (
 	natsPort    = 4222
 	clusterPort = 6222
 	s3Port      = 3900
+	k2vPort     = 3904
 	adminPort   = 3903
 	opsPort     = 9100
 )
@@ -192,7 +193,7 @@ func (p *Process) settings(o *Options) {
 	case "meta", "blocks":
 		p.env = append(p.env, "HANGAR_DATA_DIR="+data)
 	case "gateway":
-		p.env = append(p.env, "HANGAR_S3_ADDR="+host.AddrPort(s3Port))
+		p.env = append(p.env, "HANGAR_S3_ADDR="+host.AddrPort(s3Port), "HANGAR_K2V_ADDR="+host.AddrPort(k2vPort))
 	}
 	p.env = append(append(p.env, o.Env[p.Service]...), o.Env[p.Name]...)
 	if p.clock != "" {

@@ -27,7 +27,6 @@ import (
 	"hangar/shared/metaapi"
 	"hangar/shared/metaapi/metatest"
 	"hangar/shared/object"
-	"hangar/shared/record"
 )
 
 const (
@@ -130,7 +129,7 @@ type edge struct {
 func start(t *testing.T, conf httpd.Config) *edge {
 	t.Helper()
 	e := &edge{t: t, dir: newDirectory(), hub: changes.NewHub(nil), seen: make(chan k2v.Outcome, 100_000), client: &http.Client{Transport: &http.Transport{}}}
-	service := items.New(guarded{metatest.NewItems(record.ParseItemCounters)}, e.hub, items.Config{})
+	service := items.New(guarded{metatest.NewItems()}, e.hub, items.Config{})
 	api := k2v.New(k2v.Options{Items: service, View: func() access.Directory { return e.dir }, Region: region,
 		Observe: func(o k2v.Outcome) { e.seen <- o }})
 	if conf.Grace == 0 {

@@ -41,11 +41,12 @@ func Users() []User {
 	users := []User{
 		{Name: "gateway", Publish: []Rule{
 			{of("meta.p", "row", "rows"), "read and write rows"},
+			{of("gateway.p", "changed"), "tell other gateways that items have been written"},
 			{of("meta.n", "scan", "index"), "list"},
 			{slices.Concat(of("blocks.p", "put", "ref"), of("blocks.n", "put", "get", "ref")), "write, read and refer to blocks"},
 			{[]string{"hangar.blocks.all.release"}, "hint that blocks have lost their owner"},
 			{[]string{"hangar.admin.any.create-bucket", "hangar.admin.any.delete-bucket"}, "pass on what S3 clients ask for"},
-		}},
+		}, Subscribe: []Rule{{of("gateway.p", "changed"), "hear that items have been written"}}},
 		{Name: "meta", Publish: []Rule{
 			{of("meta.p", "row"), "finish and carry over rows"},
 			{of("meta.n", "scan", "inventory", "digests", "states", "forget"), "compare with other members"},

@@ -33,7 +33,7 @@ func startServer(t *testing.T) {
 	}
 	ready, said := io.Pipe()
 	var cfg standalone.Config
-	if err := config.Parse(&cfg, []string{"HANGAR_S3_ADDR=127.0.0.1:0", "HANGAR_ADMIN_ADDR=127.0.0.1:0", "HANGAR_LOG_LEVEL=ERROR", "HANGAR_ZONE=cellar"}); err != nil {
+	if err := config.Parse(&cfg, []string{"HANGAR_S3_ADDR=127.0.0.1:0", "HANGAR_K2V_ADDR=127.0.0.1:0", "HANGAR_ADMIN_ADDR=127.0.0.1:0", "HANGAR_LOG_LEVEL=ERROR", "HANGAR_ZONE=cellar"}); err != nil {
 		t.Fatal(err)
 	}
 	cfg.Dir, cfg.Version, cfg.Out = dir, "test", said

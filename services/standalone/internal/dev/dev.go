@@ -47,6 +47,7 @@ const ClusterFile = "cluster.json"
 // Cluster is what ClusterFile holds.
 type Cluster struct {
 	S3         []string   `json:"s3"` // endpoints of the gateways
+	K2V        []string   `json:"k2v"`
 	Admin      string     `json:"admin"`
 	AdminToken string     `json:"adminToken"`
 	NATS       string     `json:"nats"`
@@ -187,8 +188,9 @@ func (o *Options) plan(ctx context.Context) (*Cluster, error) {
 	}
 	for i := range o.Gateways {
 		s3 := next()
-		c.S3 = append(c.S3, "http://"+s3)
-		add("gateway", i, fmt.Sprintf("zone-%d", i%o.Zones+1), next(), "HANGAR_S3_ADDR="+s3)
+		k2v := next()
+		c.S3, c.K2V = append(c.S3, "http://"+s3), append(c.K2V, "http://"+k2v)
+		add("gateway", i, fmt.Sprintf("zone-%d", i%o.Zones+1), next(), "HANGAR_S3_ADDR="+s3, "HANGAR_K2V_ADDR="+k2v)
 	}
 	return c, nil
 }
@@ -265,6 +267,9 @@ func announce(w io.Writer, dir string, c *Cluster) {
 	fmt.Fprintf(w, "\nThe cluster is ready.\n\n")
 	for _, e := range c.S3 {
 		fmt.Fprintf(w, "  S3 endpoint   %s\n", e)
+	}
+	for _, e := range c.K2V {
+		fmt.Fprintf(w, "  K2V endpoint  %s\n", e)
 	}
 	fmt.Fprintf(w, "  Admin API     %s\n  Region        %s\n  Access key    %s\n  Secret key    %s\n  Admin token   %s\n  Processes     %s\n\n",
 		c.Admin, c.Region, c.AccessKey, c.SecretKey, c.AdminToken, filepath.Join(dir, ClusterFile))
