@@ -15,6 +15,9 @@ import (
 // GetMany or UpdateMany, and how many rows are finished on their own.
 const manyAtOnce = 32
 
+// roundPerRow is how much longer than for one row a round may take for each.
+const roundPerRow = 10 * time.Millisecond
+
 var _ ItemRows = (*Client)(nil)
 
 // GetMany implements ItemRows.
@@ -174,7 +177,7 @@ func (b *batch) exchange(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	ctx, b.cancel = b.sent[0].within(ctx, b.sent[0].want.Within)
+	ctx, b.cancel = b.sent[0].within(ctx, b.sent[0].want.Within+time.Duration(len(b.sent))*roundPerRow)
 	defer b.cancel()
 	for _, o := range b.sent {
 		o.sent, o.next, o.hurried = o.want, register.Effect{}, false

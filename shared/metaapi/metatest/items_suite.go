@@ -112,7 +112,9 @@ func testMany(t *testing.T, rows metaapi.ItemRows) {
 			if diff := cmp.Diff(want[k], got[i].Value); diff != "" {
 				t.Fatalf("%v (-want +got):\n%s", k, diff)
 			}
-			wantRow(t, rows, k, want[k])
+			if i%20 == 0 {
+				wantRow(t, rows, k, want[k])
+			}
 		}
 	}
 	check()
