@@ -41,7 +41,7 @@ func newPair(t *testing.T) *pair {
 	check(t, mirror.WaitSynced(t.Context()))
 	store, err := control.OpenStore(t.Context(), c.conn.NATS(), control.StoreOptions{})
 	check(t, err)
-	p := &pair{cluster: c, rows: metatest.NewRows(), mirror: mirror, store: store, bucket: mirror.View().Alias("photos")}
+	p := &pair{cluster: c, rows: metatest.NewItems(), mirror: mirror, store: store, bucket: mirror.View().Alias("photos")}
 	blocks := blocktest.NewStore()
 	for range 2 {
 		tel, err := telemetry.New(t.Context(), telemetry.Config{LogLevel: slog.LevelError}, "gateway", "test")
