@@ -21,6 +21,8 @@ const (
 	wakeups = 500
 	// pause lets a poll that was sent get to wait: nobody says when it does.
 	pause = 5 * time.Millisecond
+	// crowdStep polls are sent at once.
+	crowdStep = 100
 	// nothingSeen is the causality token of who has seen nothing.
 	nothingSeen = "AAAAAAAAAAA"
 )
@@ -89,9 +91,13 @@ func crowd(ours *side, idle time.Duration) (held []*load.Held, err error) {
 	return held, nil
 }
 
-// hold sends polls of items that do not exist, and pauses for them to wait.
+// hold sends polls of items that do not exist, and pauses for them to wait: all
+// at once they would be more requests than may be served at a time.
 func hold(cl *load.Client) (held []*load.Held, err error) {
 	for i := range waiting {
+		if i%crowdStep == 0 {
+			time.Sleep(crowdStep * time.Millisecond)
+		}
 		h, err := cl.Hold(context.Background(), "GET", pollPartition(i), pollQuery(sortKey(int64(i)), nothingSeen))
 		if err != nil {
 			return held, err
