@@ -115,19 +115,24 @@ func (s *following) number(head []byte) int {
 }
 
 func (s *following) soon() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), 2*time.Second)
+	return context.WithTimeout(context.Background(), 500*time.Millisecond)
 }
 
 func (s *following) run() {
-	for range 250 {
-		switch s.rng.IntN(12) {
+	for range 150 {
+		switch s.rng.IntN(14) {
 		case 0, 1, 2:
 			s.write()
 		case 3, 4:
 			s.scatter()
 		case 5:
-			s.turn()
+			s.c.net.Lose(0)
+			if s.turn(); s.cut.IsZero() {
+				s.c.net.Lose(0.1)
+			}
 		case 6:
+			s.read()
+		case 7:
 			if s.rng.IntN(3) == 0 {
 				s.change()
 			}
@@ -136,6 +141,7 @@ func (s *following) run() {
 		}
 	}
 	s.heal()
+	s.c.net.Lose(0)
 	ctx := context.Background()
 	for i := range 25 {
 		if err := s.c.client.Recommit(ctx, s.row(fmt.Sprintf("%02d", i))); err != nil {
@@ -186,6 +192,17 @@ func (s *following) write() {
 	}
 }
 
+// read is somebody who reads: what was read once is as good as acknowledged.
+func (s *following) read() {
+	ctx, cancel := s.soon()
+	defer cancel()
+	sub := s.sub()
+	row, err := s.c.client.Get(ctx, s.row(sub))
+	if err == nil && row.Value != nil {
+		s.acked[sub] = max(s.acked[sub], s.number(row.Value.Head))
+	}
+}
+
 // scatter is a write that reaches some replicas, before its writer dies. Those
 // it did not reach may get it later, from whoever finds it.
 func (s *following) scatter() {
@@ -220,6 +237,8 @@ func (s *following) heal() {
 // change takes the next step of a change of the layout.
 func (s *following) change() {
 	s.heal()
+	s.c.net.Lose(0)
+	s.c.net.Settle()
 	s.epoch++
 	if s.next == nil {
 		for _, i := range s.rng.Perm(6)[:3] {
@@ -285,6 +304,7 @@ func (s *following) follow(f *told) {
 			s.t.Fatalf("%s was told as %d, and then as %d", e.Sub, f.known[e.Sub], n)
 		}
 		f.known[e.Sub] = n
+		s.acked[e.Sub] = max(s.acked[e.Sub], n) // it was told, so others must be
 	}
 	f.r.Mark = page.Next
 	if page.More {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"hangar/shared/metaapi"
 	"hangar/shared/register"
 )
 
@@ -38,7 +39,19 @@ func crashValue(key string, at int64) *register.Value {
 	if at%2 == 0 { // every other version has a body that is kept apart
 		body = strings.Repeat(fmt.Sprint(at, "."), 300)
 	}
-	return value(fmt.Sprintf("%s at %d", key, at), body)
+	head := fmt.Sprintf("%s at %d", key, at)
+	if crashKey(key).Table == metaapi.Items {
+		head = string(metaapi.AppendItemCounters(nil, metaapi.ItemCounters{Entries: 1, Bytes: at})) + head
+	}
+	return value(head, body)
+}
+
+// crashKey makes an item of every other writer's rows.
+func crashKey(key string) metaapi.RowKey {
+	if key[0]%2 == 1 {
+		return metaapi.RowKey{Table: metaapi.Items, Bucket: bucket, Key: key[:1], Sub: key}
+	}
+	return objectKey(key)
 }
 
 // writeUntilKilled writes rows from several goroutines and prints each once it
@@ -58,7 +71,7 @@ func writeUntilKilled(dir, round string) {
 			for i := int64(0); ; i++ {
 				key := fmt.Sprintf("%d-%d", w, i%200)
 				at := base*1_000_000 + i
-				r, err := n.Handle(context.Background(), objectKey(key), register.Request{
+				r, err := n.Handle(context.Background(), crashKey(key), register.Request{
 					Kind: register.Apply,
 					Row:  register.Row{Tag: tag(at), Op: tag(at), Value: crashValue(key, at)},
 				})
@@ -89,7 +102,7 @@ func TestKill(t *testing.T) {
 		}
 		n := start(t, openStore(t, dir))
 		for key, at := range acked {
-			r := n.handle(t, objectKey(key), register.Request{Kind: register.Read})
+			r := n.handle(t, crashKey(key), register.Request{Kind: register.Read})
 			if r.Row.Tag.Time < at || r.Row.Value == nil {
 				t.Fatalf("round %d: %s was acknowledged at %d and is at %v", round, key, at, r.Row.Tag)
 			}

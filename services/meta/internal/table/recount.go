@@ -30,6 +30,8 @@ const (
 	Sums Derived = iota
 	// Digests are those of slices.
 	Digests
+	// index is that of items, which goes with Sums.
+	index
 )
 
 // Recount adds the rows up anew and corrects the sums that are wrong, of which
@@ -49,7 +51,10 @@ func (t *Table) Recount(ctx context.Context, what Derived, rest Rest) (corrected
 		if err := n.add(ctx, r, rest); err != nil {
 			return err
 		}
-		return n.compare(r)
+		if err := n.compare(r); err != nil || what != Sums {
+			return err
+		}
+		return n.compareIndex(ctx, r, rest)
 	})
 	for at := 0; err == nil && at < len(n.wrong); at += recountGroup {
 		group := n.wrong[at:min(at+recountGroup, len(n.wrong))]
@@ -79,11 +84,15 @@ type correction struct {
 	key    []byte
 	sum    metaapi.Counters
 	digest record.Digest
+	items  metaapi.ItemCounters
 	what   Derived
 }
 
 func (c *correction) apply(tx *kv.Tx) error {
-	if c.what == Digests {
+	switch c.what {
+	case index:
+		return addItems(tx, c.key, c.items)
+	case Digests:
 		d, err := digest(tx, c.key)
 		tx.Set(c.key, record.EncodeDigest(d.Plus(c.digest)))
 		return err
@@ -170,5 +179,86 @@ func (n *recount) expect(key []byte, have metaapi.Counters) {
 	if have != want {
 		diff := metaapi.Counters{Count: want.Count - have.Count, Bytes: want.Bytes - have.Bytes}
 		n.wrong = append(n.wrong, correction{key: key, sum: diff, what: Sums})
+	}
+}
+
+// compareIndex goes through items and index side by side, which are in the same
+// order, and finds where they differ.
+func (n *recount) compareIndex(ctx context.Context, r kv.Reader, rest Rest) error {
+	stored := r.Iterate(record.AllItems())
+	defer stored.Close()
+	more := stored.Next()
+	check := func(key []byte, want metaapi.ItemCounters) error {
+		for ; more && (key == nil || bytes.Compare(stored.Key(), key) <= 0); more = stored.Next() {
+			b, err := stored.Value()
+			if err != nil {
+				return err
+			}
+			have, err := record.DecodeItems(b)
+			if err != nil {
+				return err
+			}
+			if bytes.Equal(stored.Key(), key) {
+				want = want.Minus(have)
+				continue
+			}
+			n.correct(bytes.Clone(stored.Key()), metaapi.ItemCounters{}.Minus(have))
+		}
+		n.correct(key, want)
+		return stored.Err()
+	}
+	rows := r.Iterate(record.TablePrefix(metaapi.Items))
+	defer rows.Close()
+	var at []byte // the key of the index that is being added up
+	var sum metaapi.ItemCounters
+	began := time.Now()
+	for looks := 1; rows.Next(); looks++ {
+		row, err := record.ParseRowKey(rows.Key())
+		if err != nil {
+			return err
+		}
+		b, err := rows.Value()
+		if err != nil {
+			return err
+		}
+		held, err := record.Decode(b)
+		if err != nil {
+			return err
+		}
+		adds, err := itemCounters(held)
+		if err != nil {
+			return err
+		}
+		if key := record.ItemsKey(row.Table, row.Bucket, row.Key); !bytes.Equal(key, at) {
+			if at != nil {
+				if err := check(at, sum); err != nil {
+					return err
+				}
+			}
+			at, sum = key, metaapi.ItemCounters{}
+		}
+		sum = sum.Plus(adds)
+		if looks%recountLooks == 0 {
+			if err := rest(ctx, time.Since(began)); err != nil {
+				return err
+			}
+			began = time.Now()
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	if at != nil {
+		if err := check(at, sum); err != nil {
+			return err
+		}
+	}
+	return check(nil, metaapi.ItemCounters{})
+}
+
+// correct notes what is to be added to a Key's figures.
+func (n *recount) correct(key []byte, diff metaapi.ItemCounters) {
+	if diff != (metaapi.ItemCounters{}) {
+		n.wrong = append(n.wrong, correction{key: key, items: diff, what: index})
 	}
 }

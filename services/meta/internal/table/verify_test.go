@@ -20,6 +20,8 @@ func verify(s kv.Store, bits uint8) error {
 		counters := map[string]metaapi.Counters{}
 		digests := map[string]record.Digest{}
 		usage := map[segment.ID]record.Usage{}
+		items := map[string]metaapi.ItemCounters{}
+		last := uint64(0)
 		rows := r.Iterate([]byte{'r'})
 		defer rows.Close()
 		for rows.Next() {
@@ -49,6 +51,21 @@ func verify(s kv.Store, bits uint8) error {
 				}
 				want[string(record.VacantKey(since, rk))] = []byte{}
 			}
+			if row.Change != 0 {
+				want[string(record.ChangeKey(key.Table, key.Bucket, key.Key, row.Change))] = []byte(key.Sub)
+				last = max(last, row.Change)
+			}
+			if numbered := key.Table == metaapi.Items && !row.Tag.IsZero(); numbered != (row.Change != 0) {
+				return fmt.Errorf("row %+v has the number %d", key, row.Change)
+			}
+			if key.Table == metaapi.Items && row.Value != nil {
+				c, _, err := metaapi.ParseItemCounters(row.Value.Head)
+				if err != nil {
+					return err
+				}
+				k := string(record.ItemsKey(key.Table, key.Bucket, key.Key))
+				items[k] = items[k].Plus(c)
+			}
 			if row.BodyApart() {
 				u := usage[row.Place.Segment]
 				u.LiveBytes += row.Place.RecordBytes()
@@ -76,11 +93,31 @@ func verify(s kv.Store, bits uint8) error {
 		for k, c := range counters {
 			want[k] = record.EncodeCounters(c)
 		}
+		for k, c := range items {
+			if c != (metaapi.ItemCounters{}) {
+				want[k] = record.EncodeItems(c)
+			}
+		}
+		if err := compareNumber(r, last); err != nil {
+			return err
+		}
 		for k, d := range digests {
 			want[k] = record.EncodeDigest(d)
 		}
 		return compare(r, want)
 	})
+}
+
+// compareNumber checks that the last number is not below that of any row.
+func compareNumber(r kv.Reader, used uint64) error {
+	b, found, err := r.Get(record.NumberKey())
+	if err != nil || !found && used == 0 {
+		return err
+	}
+	if n, err := record.DecodeNumber(b); err != nil || n < used {
+		return fmt.Errorf("the last number is %d, but %d is used: %w", n, used, err)
+	}
+	return nil
 }
 
 // compareUsage checks what is stored of a segment. Its end may be that of a body
@@ -101,7 +138,7 @@ func compareUsage(r kv.Reader, id segment.ID, want record.Usage) error {
 // there or not.
 func compare(r kv.Reader, want map[string][]byte) error {
 	seen := 0
-	for _, kind := range "cdv" {
+	for _, kind := range "cdvis" {
 		it := r.Iterate([]byte{byte(kind)})
 		defer it.Close()
 		for it.Next() {
@@ -110,7 +147,7 @@ func compare(r kv.Reader, want map[string][]byte) error {
 				return err
 			}
 			expect, ok := want[string(it.Key())]
-			zero := kind != 'v' && len(bytes.Trim(got, "\x00")) == 0
+			zero := (kind == 'c' || kind == 'd') && len(bytes.Trim(got, "\x00")) == 0
 			switch {
 			case ok:
 				seen++
