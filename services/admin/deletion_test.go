@@ -1,6 +1,7 @@
 package admin_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,9 +20,11 @@ func TestABucketThatHoldsSomethingStays(t *testing.T) {
 	s := start(t)
 	first := s.boot()
 	id := mustBucket(t, s, "first")
-	for _, table := range []metaapi.Table{metaapi.Objects, metaapi.Uploads} {
-		key := metaapi.RowKey{Table: table, Bucket: id, Key: "k", Sub: map[metaapi.Table]string{metaapi.Uploads: "upload"}[table]}
-		if _, err := s.rows.Put(s.ctx(), key, &metaapi.Value{Head: []byte("x"), Count: 1, Bytes: 5}); err != nil {
+	item := string(metaapi.AppendItemCounters(nil, metaapi.ItemCounters{Entries: 1, Values: 1, Bytes: 5}))
+	for _, table := range []metaapi.Table{metaapi.Objects, metaapi.Uploads, metaapi.Items} {
+		key := metaapi.RowKey{Table: table, Bucket: id, Key: "k", Sub: map[metaapi.Table]string{metaapi.Uploads: "upload", metaapi.Items: "sk"}[table]}
+		head := cmp.Or(map[metaapi.Table]string{metaapi.Items: item}[table], "x")
+		if _, err := s.rows.Put(s.ctx(), key, &metaapi.Value{Head: []byte(head), Count: 1, Bytes: 5}); err != nil {
 			t.Fatal(err)
 		}
 		if a := s.want(409, "POST", "/v2/DeleteBucket?id="+id.String(), nil); a.json["code"] != "BucketNotEmpty" {
@@ -33,6 +36,11 @@ func TestABucketThatHoldsSomethingStays(t *testing.T) {
 		if _, err := s.rows.Put(s.ctx(), key, nil); err != nil {
 			t.Fatal(err)
 		}
+	}
+	// A deleted item leaves a row, which is nothing that the bucket holds.
+	gone := metaapi.RowKey{Table: metaapi.Items, Bucket: id, Key: "k", Sub: "gone"}
+	if _, err := s.rows.Put(s.ctx(), gone, &metaapi.Value{Head: metaapi.AppendItemCounters(nil, metaapi.ItemCounters{})}); err != nil {
+		t.Fatal(err)
 	}
 	if err := s.svc.Buckets().Delete(s.ctx(), first.Key.ID, id); err != nil {
 		t.Fatal(err)

@@ -139,7 +139,32 @@ func (o *Ops) shutOutAndLook(ctx context.Context, id object.BucketID, mark contr
 			return fault.New(fault.NotEmpty, "bucket %s is not empty", id)
 		}
 	}
-	return nil
+	return o.lookForItems(ctx, id)
+}
+
+// lookForItems refuses a bucket in which K2V items have values. Those that were
+// deleted leave rows behind, which do not count.
+func (o *Ops) lookForItems(ctx context.Context, id object.BucketID) error {
+	r := metaapi.Range{Table: metaapi.Items, Bucket: id, Limit: metaapi.MaxScanLimit}
+	for {
+		page, err := o.rows.Scan(ctx, r)
+		if err != nil {
+			return fault.Wrap(fault.Unavailable, err, "the bucket cannot be looked into")
+		}
+		for _, e := range page.Entries {
+			c, _, err := metaapi.ParseItemCounters(e.Head)
+			if err != nil {
+				return err
+			}
+			if c.Entries > 0 {
+				return fault.New(fault.NotEmpty, "bucket %s is not empty: it has K2V items", id)
+			}
+			r.FromKey, r.FromSub, r.FromExcluded = e.Key, e.Sub, true
+		}
+		if !page.More {
+			return nil
+		}
+	}
 }
 
 // unmark lets a bucket take writes again, also when ctx has ended.
