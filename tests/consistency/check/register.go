@@ -129,7 +129,7 @@ func (o Op) operation() porcupine.Operation {
 }
 
 func fileRune(r rune) rune {
-	if r == '/' || r < ' ' {
+	if r == '/' || r == '|' || r < ' ' {
 		return '_'
 	}
 	return r
