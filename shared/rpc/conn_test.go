@@ -69,6 +69,9 @@ func TestServerRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	client, server := connect(t, rpc.Options{URL: u.String()}), connect(t, rpc.Options{URL: u.String()})
+	again, never := make(chan struct{}, 10), make(chan struct{}, 10)
+	defer server.OnReconnect(func() { again <- struct{}{} })()
+	server.OnReconnect(func() { never <- struct{}{} })()
 	to := rpc.Target{Subject: "hangar.test.n.op", Nodes: []object.NodeID{server.Node()}}
 	started := make(chan struct{}, 2)
 	release := make(chan struct{})
@@ -132,6 +135,14 @@ func TestServerRestart(t *testing.T) {
 		if ctx.Err() != nil {
 			t.Fatal("no call succeeds after the restart")
 		}
+	}
+	select {
+	case <-again:
+	case <-ctx.Done():
+		t.Error("nobody is told of the reconnection")
+	}
+	if len(never) > 0 {
+		t.Error("one that stopped listening is told of the reconnection")
 	}
 }
 

@@ -98,7 +98,7 @@ func title(name string) string {
 	part := strings.Split(name, "_")[1]
 	return cmp.Or(map[string]string{
 		"s3": "S3 (gateway)", "meta": "Metadata nodes", "blocks": "Block nodes", "admin": "Admin API and layout changes (admin)",
-		"cluster": "The cluster (admin)",
+		"cluster": "The cluster (admin)", "k2v": "K2V (gateway)",
 	}[part], "Every process")
 }
 
