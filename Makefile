@@ -12,10 +12,12 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 LINT     := $(TOOLS)/golangci-lint
 LINT_VERSION := v2.15.0
+# Tests find there what tests/clients.sh fetched.
+export PATH := $(TOOLS):$(PATH)
 SAY      = @printf '\033[1m==> %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: up down images compose-test help build run test unit e2e faults consistency durability consistency-bites race check fmt vet lint tidy bench bench-polls bench-geo clients clean
+.PHONY: up down images compose-test trace-test help build run test unit e2e faults consistency durability consistency-bites race check fmt vet lint tidy bench bench-polls bench-geo clients clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -30,7 +32,7 @@ build: ## build all binaries into bin/ (static)
 run: build ## build, start Hangar on ./data, print how to use it
 	@exec $(BIN)/hangar server --data $(DATA)
 
-test: build unit e2e faults ## all tests: units, then real processes with real clients, then faults
+test: build clients unit e2e faults ## all tests: units, then real processes with real clients, then faults
 
 unit: ## unit, conformance, simulation and real-NATS/real-Badger tests
 	$(SAY) "Unit tests"
@@ -134,6 +136,16 @@ images: build
 compose-test: images clients ## the cluster of containers with a zone lost, gateways added and restarted
 	$(SAY) "Containers"
 	@cd tests && $(GO) test -tags compose -timeout 20m -count=1 -v ./compose | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
+
+JAEGER := $(TOOLS)/jaeger
+$(JAEGER): tests/jaeger/go.mod
+	$(SAY) "Building Jaeger (once; some minutes)"
+	@mkdir -p $(TOOLS)
+	@cd tests/jaeger && GOWORK=off $(GO) build -o $@ github.com/jaegertracing/jaeger/cmd/all-in-one
+
+trace-test: build $(JAEGER) ## one request is one trace, as a real trace backend (Jaeger) shows it
+	$(SAY) "Traces in Jaeger"
+	@cd tests && JAEGER_BIN=$(JAEGER) $(GO) test -count=1 -v -run TestJaeger ./e2e | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
 
 clean: ## remove what was built; with DATA_TOO=yes also the containers' data and secrets
 	@if [ "$(DATA_TOO)" = yes ]; then $(COMPOSE) down --volumes && rm -rf $(SECRETS) $(COMPOSE_DIR)/.env; fi

@@ -82,9 +82,61 @@ func Run(pid, clients int, d time.Duration, limit int64, work Work) (Result, err
 	if r.Peak, err = PeakMemory(pid); err != nil {
 		return r, err
 	}
+	r.percentiles(all)
+	return r, nil
+}
+
+// RunPaced begins perSecond operations each second for d, each on time whether
+// or not earlier ones have ended, and watches process pid. What an operation
+// took counts from when it was due, so that a stall is felt by all that it
+// held up.
+func RunPaced(pid, perSecond int, d time.Duration, work Work) (Result, error) {
+	cpu, err := CPU(pid)
+	if err != nil {
+		return Result{}, err
+	}
+	var r Result
+	var mu sync.Mutex
+	var all []time.Duration
+	var wg sync.WaitGroup
+	begin := time.Now()
+	step := time.Second / time.Duration(perSecond)
+	for i := 0; time.Duration(i)*step < d; i++ {
+		due := begin.Add(time.Duration(i) * step)
+		time.Sleep(time.Until(due))
+		wg.Go(func() {
+			bytes, items, err := work(0, i)
+			took := time.Since(due)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				r.Errors++
+				if r.FirstError == nil {
+					r.FirstError = err
+				}
+				return
+			}
+			all = append(all, took)
+			r.Ops++
+			r.Bytes += bytes
+			r.Items += items
+		})
+	}
+	wg.Wait()
+	r.Elapsed = time.Since(begin)
+	after, err := CPU(pid)
+	if err != nil {
+		return r, err
+	}
+	r.CPU = after - cpu
+	r.percentiles(all)
+	return r, nil
+}
+
+// percentiles fills in what operations took.
+func (r *Result) percentiles(all []time.Duration) {
 	slices.Sort(all)
 	if n := len(all); n > 0 {
 		r.P50, r.P99 = all[n/2], all[n*99/100]
 	}
-	return r, nil
 }

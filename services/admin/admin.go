@@ -19,6 +19,7 @@ import (
 	"hangar/shared/adminapi"
 	"hangar/shared/certificate"
 	"hangar/shared/control"
+	"hangar/shared/fault"
 	"hangar/shared/lifecycle"
 	"hangar/shared/metaapi"
 	"hangar/shared/nodeapi"
@@ -59,8 +60,13 @@ func (c *Config) certificate(log *slog.Logger) certificate.Files {
 
 // Deps is what an admin service stands on. The mirror must be running.
 type Deps struct {
-	Conn   *rpc.Conn
-	Mirror *control.Mirror
+	Conn *rpc.Conn
+	// Control is a connection that may change the control state; nil: Conn may.
+	Control *rpc.Conn
+	Mirror  *control.Mirror
+	// Copy, unless empty, is a copy of the control state that this process has kept:
+	// then New makes no new one when there is none.
+	Copy string
 	// Rows tells whether buckets are empty. Without it none can be deleted.
 	Rows metaapi.Rows
 	// Registry is what /metrics shows; nil makes one.
@@ -101,7 +107,13 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 	if deps.Log == nil {
 		deps.Log = slog.Default()
 	}
-	store, err := control.OpenStore(ctx, deps.Conn.NATS(), control.StoreOptions{Replicas: cfg.ControlReplicas})
+	if deps.Control == nil {
+		deps.Control = deps.Conn
+	}
+	store, err := control.OpenStore(ctx, deps.Control.NATS(), control.StoreOptions{Replicas: cfg.ControlReplicas, Existing: deps.Copy != ""})
+	if fault.Is(err, fault.NotFound) {
+		return nil, fmt.Errorf("%w, but there is a copy in %s: NATS has lost its data, or this is the first start since an upgrade from a version that kept it elsewhere; stop the other processes and restore the newest copy that any of them has with hangar control restore, or remove this one to begin a new cluster", err, deps.Copy)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -129,7 +129,7 @@ func (f *fleet) Nodes() []ops.Node {
 			ID: s.node.ID, Service: s.node.Service, Zone: s.node.Zone, Hostname: s.node.Hostname,
 			Version: s.node.Version, Started: s.node.Started,
 			Addr: cmp.Or(s.node.S3Addr, s.node.AdminAddr), Up: now.Sub(s.at) <= upFor, LastSeen: s.at,
-			Failing: s.node.Failing,
+			Failing: s.node.Failing, ReadOnly: s.node.ReadOnly, Directories: s.node.Directories,
 		}
 		if d := s.node.Disk; d != nil {
 			n.AvailableBytes, n.TotalBytes = d.FreeBytes, d.TotalBytes

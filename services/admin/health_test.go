@@ -18,6 +18,7 @@ func TestFailingDiskShows(t *testing.T) {
 	s := start(t)
 	in := bootInput()
 	var failing atomic.Pointer[string]
+	var readOnly atomic.Bool
 	fine := ""
 	failing.Store(&fine)
 	for _, role := range in.Roles {
@@ -28,7 +29,7 @@ func TestFailingDiskShows(t *testing.T) {
 		t.Cleanup(conn.Close)
 		status := func() (s nodeapi.Status) {
 			if role.Service == "meta" {
-				s.Failing = *failing.Load()
+				s.Failing, s.ReadOnly = *failing.Load(), readOnly.Load()
 			}
 			return s
 		}
@@ -59,6 +60,14 @@ func TestFailingDiskShows(t *testing.T) {
 	await("healthy", "2", "")
 	full := "the disk is full"
 	failing.Store(&full)
+	await("unavailable", "1", full)
+	s.want(503, "GET", "/health", nil) // it may fail at reads too
+	readOnly.Store(true)
+	for deadline := time.Now().Add(30 * time.Second); s.call("GET", "/health", nil).status != 200; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a cluster that serves reads is said to be down")
+		}
+	}
 	await("unavailable", "1", full)
 	failing.Store(&fine)
 	await("healthy", "2", "")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"hangar/shared/control"
@@ -14,6 +15,7 @@ import (
 	"hangar/shared/object"
 	"hangar/shared/process"
 	"hangar/shared/register"
+	"hangar/shared/rpc"
 )
 
 // ProcessConfig is everything that an admin service of its own reads from the
@@ -22,7 +24,43 @@ type ProcessConfig struct {
 	Admin   Config
 	Process process.Config
 	Birth   Birth
+	Control ControlUser
 	DataDir string `env:"HANGAR_DATA_DIR" desc:"Folder for a copy of the control state, from which it can be restored; empty keeps none"`
+}
+
+// ControlUser is the user of NATS that may change the control state, where that
+// is another than HANGAR_NATS_USER.
+type ControlUser struct {
+	Name     string `env:"HANGAR_NATS_CONTROL_USER" desc:"User name for NATS to change the control state with; empty: HANGAR_NATS_USER may do so"`
+	Password string `env:"HANGAR_NATS_CONTROL_PASSWORD" file:"true" desc:"Password of that user"`
+	Inbox    string `env:"HANGAR_NATS_CONTROL_INBOX" desc:"Prefix of the subjects that answers to that user arrive on"`
+}
+
+// keptCopy is the copy of the control state that earlier starts have left in dir.
+func keptCopy(dir string) (string, error) {
+	if dir == "" {
+		return "", nil
+	}
+	path := filepath.Join(dir, process.ControlCopy)
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	} else if err != nil {
+		return "", fmt.Errorf("HANGAR_DATA_DIR: %w", err)
+	}
+	return path, nil
+}
+
+// connect connects to the same servers as nats, as this user.
+func (c ControlUser) connect(g *lifecycle.Group, p *process.Process, nats process.NATS) (*rpc.Conn, error) {
+	if c.Name == "" {
+		return p.Conn, nil
+	}
+	nats.User, nats.Password, nats.Inbox = c.Name, c.Password, c.Inbox
+	conn, err := p.Connect(g, nats)
+	if err != nil {
+		return nil, fmt.Errorf("HANGAR_NATS_CONTROL_USER: %w; if the NATS servers do not know it, run hangar init secrets again and restart them", err)
+	}
+	return conn, nil
 }
 
 // Birth is what a cluster gets when it is created. It keeps all of it for ever
@@ -62,6 +100,10 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 			return fmt.Errorf("HANGAR_DATA_DIR: %w", err)
 		}
 	}
+	copied, err := keptCopy(c.DataDir)
+	if err != nil {
+		return err
+	}
 	id := process.Identity{Node: process.Describe("admin", version, c.Process.Zone, object.NewNodeID()), DataDir: c.DataDir}
 	return lifecycle.Run(ctx, func(g *lifecycle.Group) error {
 		p, err := process.Start(g, c.Process, id)
@@ -72,8 +114,12 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 		defer cancel()
 		rings := process.Rings{Mirror: p.Mirror}
 		clock := register.NewClock(register.NewNode(), p.Now)
+		writer, err := c.Control.connect(g, p, c.Process.NATS)
+		if err != nil {
+			return err
+		}
 		s, err := New(open, c.Admin, Deps{
-			Conn: p.Conn, Mirror: p.Mirror, Registry: p.Telemetry.Registry, Log: p.Telemetry.Logger, Now: p.Now,
+			Conn: p.Conn, Control: writer, Copy: copied, Mirror: p.Mirror, Registry: p.Telemetry.Registry, Log: p.Telemetry.Logger, Now: p.Now,
 			Rows: metaapi.NewClient(p.Conn, rings, clock, metaapi.Options{Near: rings.Near(c.Process.Zone)}),
 		})
 		if err != nil {

@@ -3,15 +3,15 @@
 package blocks
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"sync/atomic"
 
 	"hangar/services/blocks/internal/store"
+	"hangar/services/blocks/internal/volume"
 	"hangar/shared/blockapi"
 	"hangar/shared/blockapi/blockcodec"
 	"hangar/shared/blockapi/blockrpc"
@@ -34,11 +34,17 @@ const (
 	service = "blocks"
 	// indexDir in the data directory holds the index.
 	indexDir = "index"
+	// The formats of a data directory: of a node that never had others, and of
+	// one whose segments may lie in several. Who knows only the first would take
+	// those for damaged.
+	oneDirectory, manyDirectories = 1, 2
 )
 
 // Identify returns the id of the node that lives in dir. A new or empty
 // directory becomes a node with a new id. Errors name the directory.
-func Identify(dir string) (object.NodeID, error) { return datadir.Open(dir, service, indexDir, 1) }
+func Identify(dir string) (object.NodeID, error) {
+	return datadir.OpenUpTo(dir, service, indexDir, oneDirectory, manyDirectories)
+}
 
 // Control is how the service sees the control state; *control.Mirror is one.
 type Control interface {
@@ -69,27 +75,17 @@ type Deps struct {
 // Service is a node of the block service.
 type Service struct {
 	cfg      Config
+	dirs     []volume.Spec
 	deps     Deps
 	node     object.NodeID
 	log      *slog.Logger
 	ready    chan struct{}
 	followed atomic.Uint64 // the epoch whose partitions are served
 	disk     *diskprobe.Probe
-	failing  atomic.Pointer[func() error] // set once the store is open
-}
 
-// Failing says why this node's disk is not to be relied on, nil while it takes
-// writes. It waits for no disk.
-func (s *Service) Failing() error {
-	if f := s.failing.Load(); f != nil {
-		return (*f)()
-	}
-	return nil
-}
-
-// diskOf is the state of the disk under an open store.
-func (s *Service) diskOf(st *store.Store) error {
-	return cmp.Or(st.Writable(), s.disk.Failing(), st.DiskFailing(diskprobe.Stall))
+	opened sync.RWMutex // held while the state of the store is looked at
+	store  *store.Store // guarded by opened; nil before it is open and when it closes
+	disks  disks
 }
 
 // New makes a service. It starts nothing, but claims a new data directory.
@@ -97,12 +93,20 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	node, err := Identify(cfg.Dir)
+	dirs, err := volume.Parse(cfg.DataDirs)
+	if err != nil {
+		return nil, err
+	}
+	format := oneDirectory
+	if len(dirs) > 0 {
+		format = manyDirectories
+	}
+	node, err := datadir.OpenUpTo(cfg.Dir, service, indexDir, format, manyDirectories)
 	if err != nil {
 		return nil, err
 	}
 	return &Service{
-		cfg: cfg, deps: deps, node: node, ready: make(chan struct{}),
+		cfg: cfg, dirs: dirs, deps: deps, node: node, ready: make(chan struct{}),
 		log:  deps.Telemetry.Logger.With("node", node.String()),
 		disk: diskprobe.New(cfg.Dir, nil, deps.Telemetry.Logger),
 	}, nil
@@ -127,8 +131,8 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		g.Go("store", st.Run)
 		g.Go("disk probe", s.disk.Run)
-		failing := func() error { return s.diskOf(st) }
-		s.failing.Store(&failing)
+		s.show(st)
+		g.Defer("health", func(context.Context) error { s.show(nil); return nil })
 		r, err := s.newRepair(g, set, st)
 		if err != nil {
 			return err
@@ -149,6 +153,7 @@ func (s *Service) Run(ctx context.Context) error {
 		g.Go("layout", func(ctx context.Context) error { return s.follow(ctx, endpoint, st) })
 		r.start(g, s.ready)
 		s.deps.Telemetry.Health.Register(service, func(context.Context) error { return s.check() })
+		s.deps.Telemetry.Health.Warn(service, s.warnings)
 		return nil
 	})
 }
@@ -186,6 +191,8 @@ func (s *Service) open(g *lifecycle.Group, m *metrics, set *work.Set) (*store.St
 	}
 	g.Defer("index", func(context.Context) error { return idx.Close() })
 	st, err := store.Open(s.cfg.Dir, idx, store.Options{
+		Node:        s.node,
+		Directories: s.dirs,
 		Segments: segment.Options{
 			SegmentBytes: s.cfg.SegmentMiB << 20,
 			ReserveBytes: s.cfg.ReserveMiB << 20,
@@ -229,15 +236,4 @@ func (s *Service) follow(ctx context.Context, endpoint *blockrpc.Endpoint, st *s
 		s.followed.Store(ring.Epoch)
 		return nil
 	})
-}
-
-// check reports why requests would fail at present.
-func (s *Service) check() error {
-	if err := s.Failing(); err != nil {
-		return err
-	}
-	if ring := s.ring(); ring != nil && s.followed.Load() < ring.Epoch {
-		return errors.New("the current layout is not followed yet")
-	}
-	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"hangar/services/blocks/internal/volume"
 	"hangar/shared/blockapi"
 )
 
@@ -12,6 +13,8 @@ import (
 type Config struct {
 	// Dir is the data directory. Whoever makes the Config sets it.
 	Dir string
+
+	DataDirs string `env:"HANGAR_BLOCKS_DATA_DIRS" desc:"Directories for blocks, a disk each, with capacities: /mnt/a=2TB,/mnt/b,/mnt/old=ro (drained), /mnt/dead=lost (its disk is gone); main=500GB is the node's own directory, which keeps the index and takes no blocks unless it is listed. Empty: the node's own directory alone"`
 
 	SegmentMiB  int64         `env:"HANGAR_BLOCKS_SEGMENT_MIB" envDefault:"1024" desc:"Size of the files that blocks are appended to"`
 	ReserveMiB  int64         `env:"HANGAR_BLOCKS_RESERVE_MIB" envDefault:"1024" desc:"Free disk space below which writes are refused; half of it is left to compaction"`
@@ -35,6 +38,9 @@ const maxConcurrency = 64
 
 // Validate implements config.Validator.
 func (c *Config) Validate() error {
+	if _, err := volume.Parse(c.DataDirs); err != nil {
+		return fmt.Errorf("HANGAR_BLOCKS_DATA_DIRS: %w", err)
+	}
 	switch {
 	case c.SegmentMiB < 16 || c.SegmentMiB > 64<<10:
 		return errors.New("HANGAR_BLOCKS_SEGMENT_MIB must be between 16 and 65536")

@@ -83,14 +83,25 @@ type usage struct {
 
 	blocks, live, dead, segments, queued, writable, wanted, errored *prometheus.Desc
 	failing, probe, free, size, reserve                             *prometheus.Desc
+
+	dirState, dirLive, dirUsed, dirCapacity, dirFree, dirSize *prometheus.Desc
 }
 
 func newUsage(s *Service, st *store.Store) *usage {
 	desc := func(name, help string) *prometheus.Desc {
 		return prometheus.NewDesc(prometheus.BuildFQName("hangar", service, name), help, nil, nil)
 	}
+	dir := func(name, help string, more ...string) *prometheus.Desc {
+		return prometheus.NewDesc(prometheus.BuildFQName("hangar", service, "directory_"+name), help, append([]string{"directory"}, more...), nil)
+	}
 	return &usage{
-		store: st, service: s,
+		dirState:    dir("state", "1 for the state that a data directory is in: writing, full, failing, draining or empty.", "state"),
+		dirLive:     dir("live_bytes", "Bytes of blocks that somebody needs in a data directory."),
+		dirUsed:     dir("used_bytes", "Bytes that the segments in a data directory take."),
+		dirCapacity: dir("capacity_bytes", "Capacity of a data directory that its share of the blocks is measured by."),
+		dirFree:     dir("free_bytes", "Free space of the file system of a data directory."),
+		dirSize:     dir("size_bytes", "Size of that file system."),
+		store:       st, service: s,
 		blocks:   desc("stored_blocks", "Blocks held."),
 		live:     desc("live_bytes", "Bytes of blocks that somebody needs, as stored."),
 		dead:     desc("dead_bytes", "Bytes in segments that nobody needs."),
@@ -98,7 +109,7 @@ func newUsage(s *Service, st *store.Store) *usage {
 		queued:   desc("gc_queue_length", "Owners that wait to be verified."),
 		wanted:   desc("resync_queue_length", "Blocks that wait to be fetched, referred to or replaced."),
 		errored:  desc("resync_errored_blocks", "Of those, the ones whose last try failed; a thousand stands for more."),
-		failing:  desc("disk_failing", "1 while the disk takes no writes, is full down to the reserve or stalls, else 0."),
+		failing:  desc("disk_failing", "1 while no data directory takes writes: each is full down to the reserve or its capacity, fails or stalls; else 0."),
 		probe:    desc("disk_probe_seconds", "Time that the last small write beside the requests took with its sync, or that the one under way takes so far."),
 		free:     desc("disk_free_bytes", "Free space of the file system with the data directory."),
 		size:     desc("disk_size_bytes", "Size of that file system."),
@@ -112,6 +123,7 @@ func (u *usage) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		u.blocks, u.live, u.dead, u.segments, u.queued, u.writable, u.wanted, u.errored,
 		u.failing, u.probe, u.free, u.size, u.reserve,
+		u.dirState, u.dirLive, u.dirUsed, u.dirCapacity, u.dirFree, u.dirSize,
 	} {
 		out <- d
 	}
@@ -126,6 +138,7 @@ func (u *usage) Collect(out chan<- prometheus.Metric) {
 	gauge(u.writable, is[u.store.Writable() == nil])
 	gauge(u.wanted, u.store.Wanted())
 	u.disk(out, gauge)
+	u.directories(out)
 	failures, err := u.store.Failing(object.Hash{}, mostFailures)
 	if err != nil {
 		out <- prometheus.NewInvalidMetric(u.errored, err)
@@ -146,6 +159,26 @@ func (u *usage) Collect(out chan<- prometheus.Metric) {
 
 // mostFailures bounds what a scrape reads of the failures.
 const mostFailures = 1000
+
+// directories shows how each data directory fares.
+func (u *usage) directories(out chan<- prometheus.Metric) {
+	list, err := u.store.Directories()
+	if err != nil {
+		out <- prometheus.NewInvalidMetric(u.dirState, err)
+		return
+	}
+	for _, d := range list {
+		gauge := func(desc *prometheus.Desc, v int64, labels ...string) {
+			out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(v), append([]string{d.Path}, labels...)...)
+		}
+		gauge(u.dirState, 1, string(d.State))
+		gauge(u.dirLive, d.LiveBytes)
+		gauge(u.dirUsed, d.UsedBytes)
+		gauge(u.dirCapacity, d.ShareBytes)
+		gauge(u.dirFree, d.FreeBytes)
+		gauge(u.dirSize, d.SizeBytes)
+	}
+}
 
 // disk shows how the disk fares.
 func (u *usage) disk(out chan<- prometheus.Metric, gauge func(*prometheus.Desc, int64)) {

@@ -214,6 +214,7 @@ func TestRepairs(t *testing.T) {
 		t.Errorf("%+v", w)
 	}
 	c.completed(id, nodeapi.RepairClearResyncQueue, "clear-resync-queue")
+	c.completed(id, nodeapi.RepairRebalance, "rebalance")
 
 	c.meta.kill(doomed) // nobody gives a hint
 	c.until("the dead reference is found", func() bool {
@@ -222,7 +223,7 @@ func TestRepairs(t *testing.T) {
 		return c.all(id).Refs == 10
 	})
 	for kind, want := range map[nodeapi.RepairKind]fault.Kind{
-		nodeapi.RepairRebalance: fault.NotImplemented, nodeapi.RepairTables: fault.NotImplemented, "": fault.NotImplemented,
+		nodeapi.RepairTables: fault.NotImplemented, "": fault.NotImplemented,
 	} {
 		if err := c.operate(id).Repair(t.Context(), nodeapi.Repair{Kind: kind}); !fault.Is(err, want) {
 			t.Errorf("%q: %v", kind, err)

@@ -51,7 +51,7 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 		if err := process.Serve(g, "blocks", s.Run, s.Ready()); err != nil {
 			return err
 		}
-		id.Failing = s.Failing
+		id.Failing, id.Disks = s.Failing, s.Disks
 		return p.Announce(g, id)
 	})
 }

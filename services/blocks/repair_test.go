@@ -53,6 +53,8 @@ type cluster struct {
 	meta  *metadata
 	admin *rpc.Conn
 	dirs  map[object.NodeID]string
+	// disks are the nodes' further data directories, as configured.
+	disks map[object.NodeID]string
 	nodes map[object.NodeID]*node
 	ids   []object.NodeID
 }
@@ -64,7 +66,7 @@ const bits = 3
 func newCluster(t *testing.T, size, members int) *cluster {
 	c := &cluster{
 		t: t, nats: rpctest.NATS(t), ctl: newControl(), meta: &metadata{dead: make(map[blockapi.Owner]bool)},
-		dirs: make(map[object.NodeID]string), nodes: make(map[object.NodeID]*node),
+		dirs: make(map[object.NodeID]string), disks: make(map[object.NodeID]string), nodes: make(map[object.NodeID]*node),
 	}
 	for range size {
 		c.newNode()
@@ -107,6 +109,7 @@ func (c *cluster) start(id object.NodeID) {
 	c.t.Helper()
 	c.nodes[id] = startWith(c.t, c.nats, nil, c.ctl, c.dirs[id], c.meta, func(cfg *blocks.Config) {
 		cfg.GCGrace, cfg.GCSweep, cfg.GCUnsafe, cfg.RepairInterval = time.Second, time.Minute, true, time.Second
+		cfg.DataDirs = c.disks[id]
 	})
 }
 

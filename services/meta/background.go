@@ -18,6 +18,9 @@ const compactEvery = time.Minute
 // restful is how much work rests by default that goes through many rows.
 const restful = "1"
 
+// unresting is for work during which redundancy or room is missing.
+const unresting = "0"
+
 // background opens the set of the node's background work. It keeps what operators
 // set in the data directory.
 func (s *Service) background(g *lifecycle.Group) (*work.Set, error) {

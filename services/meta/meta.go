@@ -146,7 +146,7 @@ func (s *Service) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		copier, err := s.copier(n.store, n.writer, n.client)
+		copier, err := s.copier(n.set, n.store, n.writer, n.client)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.rows, err)
 		}

@@ -12,6 +12,7 @@ import (
 	"hangar/shared/object"
 	"hangar/shared/process"
 	"hangar/shared/register"
+	"hangar/shared/work"
 )
 
 // transfers is what the driver of a layout change asks of this node.
@@ -41,10 +42,14 @@ func (s *Service) serveTransfers(g *lifecycle.Group, members *membership.Members
 // copier makes the worker that copies rows to the new members of partitions. It
 // is a coordinator like any other: rows of its own node are asked for over the
 // same way as those of others.
-func (s *Service) copier(store kv.Store, writer *kv.Committer, client *metaapi.Client) (*transfer.Worker, error) {
+func (s *Service) copier(set *work.Set, store kv.Store, writer *kv.Committer, client *metaapi.Client) (*transfer.Worker, error) {
+	w, err := set.Worker(work.WorkerOptions{Name: "copy", Tranquility: unresting})
+	if err != nil {
+		return nil, err
+	}
 	return transfer.New(transfer.Options{
 		Self: s.node, Store: store, Writer: writer, Ring: s.ring,
-		Caller: s.deps.Caller, Recommit: client.Recommit, Log: s.log,
+		Caller: s.deps.Caller, Recommit: client.Recommit, Work: w,
 	})
 }
 

@@ -22,6 +22,7 @@ import (
 	"hangar/services/meta"
 	"hangar/services/standalone/internal/adminclient"
 	"hangar/services/standalone/internal/birth"
+	"hangar/services/standalone/internal/broker"
 	"hangar/services/standalone/internal/datadir"
 	"hangar/services/standalone/internal/secrets"
 	"hangar/shared/adminapi"
@@ -85,9 +86,15 @@ func (g *guarded) file(name string) string { return filepath.Join(g.dir, name) }
 
 func (g *guarded) password(t *testing.T, user string) string {
 	t.Helper()
-	b, err := os.ReadFile(g.file(user + "/nats.password"))
-	must(t, err)
-	return strings.TrimSpace(string(b))
+	for _, u := range broker.Users() {
+		if u.Name == user {
+			b, err := os.ReadFile(g.file(secrets.PasswordFile(u)))
+			must(t, err)
+			return strings.TrimSpace(string(b))
+		}
+	}
+	t.Fatalf("there is no user %s", user)
+	return ""
 }
 
 // as connects with the credentials of a service.
@@ -146,7 +153,8 @@ func TestServicesNeedNoMoreThanTheirRights(t *testing.T) {
 		launch(t, g.environ("meta", zone, "HANGAR_DATA_DIR="+t.TempDir(), "HANGAR_META_REPAIR_INTERVAL=1s", "HANGAR_META_RESERVE_MIB=64"), meta.RunProcess)
 		launch(t, g.environ("blocks", zone, "HANGAR_DATA_DIR="+t.TempDir(), "HANGAR_BLOCKS_REPAIR_INTERVAL=1s", "HANGAR_BLOCKS_RESERVE_MIB=64"), blocks.RunProcess)
 	}
-	launch(t, g.environ("admin", "z1", "HANGAR_ADMIN_ADDR="+addr, "HANGAR_ADMIN_TOKEN_FILE="+g.file("admin/admin.token"),
+	launch(t, g.environ("admin", "z1", "HANGAR_NATS_CONTROL_USER=control", "HANGAR_NATS_CONTROL_PASSWORD_FILE="+g.file("admin/control.password"),
+		"HANGAR_NATS_CONTROL_INBOX=_INBOX_control", "HANGAR_ADMIN_ADDR="+addr, "HANGAR_ADMIN_TOKEN_FILE="+g.file("admin/admin.token"),
 		"HANGAR_ADMIN_TLS_CERT="+g.file("admin/tls.crt"), "HANGAR_ADMIN_TLS_KEY="+g.file("admin/tls.key"),
 		"HANGAR_REPLICATION_FACTOR=2", "HANGAR_PARTITION_BITS=3"), admin.RunProcess)
 	storage("z1")
@@ -257,7 +265,7 @@ func follow(t *testing.T, g *guarded) *control.Mirror {
 // TestAStolenGatewayPasswordOpensLittle: what the permissions are for.
 func TestAStolenGatewayPasswordOpensLittle(t *testing.T) {
 	g := newGuarded(t)
-	owner := g.as(t, "admin")
+	owner := g.as(t, "control")
 	store, err := control.OpenStore(t.Context(), owner.NATS(), control.StoreOptions{})
 	must(t, err)
 	_, _, err = store.CreateCluster(t.Context(), control.Cluster{ID: "x", Region: "hangar", ReplicationFactor: 1, PartitionBits: 3})

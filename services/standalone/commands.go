@@ -12,6 +12,7 @@ import (
 	"hangar/services/blocks"
 	"hangar/services/gateway"
 	"hangar/services/meta"
+	"hangar/services/standalone/internal/broker"
 	"hangar/services/standalone/internal/cli"
 	"hangar/services/standalone/internal/dev"
 	"hangar/shared/config"
@@ -91,6 +92,21 @@ func (c *brokerConfig) Validate() error {
 	return nil
 }
 
+// checkUsers refuses users with which no process of this version works.
+func (c *brokerConfig) checkUsers() error {
+	if c.Users == "" {
+		return nil
+	}
+	b, err := os.ReadFile(c.Users)
+	if err != nil {
+		return fmt.Errorf("HANGAR_NATS_USERS: %w", err)
+	}
+	if broker.Outdated(b) {
+		return fmt.Errorf("HANGAR_NATS_USERS: %s is of an earlier version of Hangar: run `hangar init secrets --data` on the folder of secrets again, which keeps the passwords and writes this file anew, and see docs/operations/compose.md for how to upgrade", c.Users)
+	}
+	return nil
+}
+
 func (c *brokerConfig) options(dir, listen string) natsd.Options {
 	o := natsd.Options{
 		Dir: dir, Listen: listen, Name: c.Name, Token: c.Token, UsersFile: c.Users, Monitor: c.Monitor,
@@ -113,6 +129,9 @@ func (c commands) MetaRestore(from, to string, lastCopy bool) (string, error) {
 func (c commands) NATS(ctx context.Context, dir, listen string) error {
 	var cfg brokerConfig
 	if err := config.Parse(&cfg, os.Environ()); err != nil {
+		return err
+	}
+	if err := cfg.checkUsers(); err != nil {
 		return err
 	}
 	s, err := natsd.Start(cfg.options(dir, listen))

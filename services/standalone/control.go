@@ -21,6 +21,11 @@ import (
 // ControlExport writes the control state to a file.
 func (c commands) ControlExport(ctx context.Context, at cli.ControlAt, file string) error {
 	return withControl(ctx, at, func(ctx context.Context, g *lifecycle.Group, conn *rpc.Conn) error {
+		if at.Dir != "" { // it may be of a version that mirrors cannot read
+			if _, err := control.OpenStore(ctx, conn.NATS(), control.StoreOptions{Existing: true}); err != nil {
+				return err
+			}
+		}
 		m, err := process.Follow(g, conn, control.MirrorOptions{})
 		if err != nil {
 			return err
@@ -74,7 +79,7 @@ func withControl(ctx context.Context, at cli.ControlAt, do func(context.Context,
 			if at.NATS != "" {
 				n.URL = at.NATS
 			}
-			o = rpc.Options{URL: n.URL, User: n.User, Password: n.Password, Token: n.Token, TLSCA: n.CA, TLSCert: n.Cert, TLSKey: n.Key, InboxPrefix: n.Inbox}
+			o = n.Options()
 		}
 		o.Name, o.Node = "hangar control", object.NewNodeID()
 		conn, err := rpc.Connect(work, o)

@@ -142,7 +142,7 @@ func (s *server) storage(n conns, rows metaapi.Rows) error {
 		return err
 	}
 	id = identity("blocks", s.c, n.blocks, s.c.Blocks.Dir)
-	id.Failing = b.Failing
+	id.Failing, id.Disks = b.Failing, b.Disks
 	return s.register(n.blocks, id)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,11 +17,10 @@ import (
 
 const (
 	attemptTimeout  = 2 * time.Second // of one request to JetStream, which may lack a leader
-	idleCheck       = 5 * time.Second // how long silence is believed before the stream is looked at
-	heartbeat       = time.Second     // of the consumer: a lost server is noticed after two
+	lookInterval    = 2 * time.Second // a change whose announcement was lost is noticed after this
+	patience        = 5 * time.Second // how long replicas may be behind the leader
 	resyncPause     = 100 * time.Millisecond
 	resyncPauseMax  = 2 * time.Second
-	batchMax        = 1024 // messages applied before a view is published
 	persistInterval = time.Second
 )
 
@@ -36,9 +36,12 @@ type MirrorOptions struct {
 // Mirror follows the control state and shows it as a View. It never writes.
 // All methods are safe for concurrent use.
 type Mirror struct {
-	js      jetstream.JetStream
+	nc      *nats.Conn
 	log     *slog.Logger
 	persist string
+
+	wanted atomic.Uint64 // the newest revision that somebody has heard of
+	poke   chan struct{} // says that wanted has changed
 
 	view    atomic.Pointer[View]
 	updated atomic.Pointer[chan struct{}] // closed when the next view is published
@@ -52,14 +55,10 @@ type Mirror struct {
 
 // NewMirror makes a mirror. It shows an empty view until Run has caught up.
 func NewMirror(nc *nats.Conn, o MirrorOptions) (*Mirror, error) {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, fault.Wrap(fault.Invalid, err, "control mirror")
-	}
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	m := &Mirror{js: js, log: o.Log, persist: o.PersistTo, synced: make(chan struct{})}
+	m := &Mirror{nc: nc, log: o.Log, persist: o.PersistTo, poke: make(chan struct{}, 1), synced: make(chan struct{})}
 	m.view.Store(emptyView())
 	for _, p := range []*atomic.Pointer[chan struct{}]{&m.updated, &m.changed} {
 		c := make(chan struct{})
@@ -90,6 +89,7 @@ func (m *Mirror) WaitRevision(ctx context.Context, rev Revision) error {
 		if m.View().Revision >= rev {
 			return nil
 		}
+		m.want(rev)
 		select {
 		case <-next:
 		case <-ctx.Done():
@@ -116,20 +116,24 @@ func (m *Mirror) Run(ctx context.Context) error {
 		wg.Go(func() { persistErr = m.keepPersisted(ctx) })
 	}
 	pause := resyncPause
+	at := &position{state: newState(m.log)}
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := m.follow(ctx)
+		err := m.follow(ctx, at)
 		if ctx.Err() != nil {
 			break
 		}
-		if time.Since(began) > idleCheck {
+		if fault.Is(err, fault.Conflict) || errors.Is(err, jetstream.ErrStreamNotFound) {
+			at = &position{state: newState(m.log), sameAccount: at.sameAccount}
+		}
+		if time.Since(began) > lookInterval {
 			pause = resyncPause
 		}
 		level := slog.LevelWarn
 		if errors.Is(err, jetstream.ErrStreamNotFound) && m.View().Revision == 0 {
 			level = slog.LevelDebug // a new cluster: the stream is about to be made
 		}
-		m.log.Log(ctx, level, "control mirror resynchronises", "error", err, "pause", pause)
+		m.log.Log(ctx, level, "the control state is not followed at the moment", "error", err, "pause", pause)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -140,57 +144,139 @@ func (m *Mirror) Run(ctx context.Context) error {
 	return persistErr
 }
 
-// follow reads the stream from its beginning until something fails.
-func (m *Mirror) follow(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	info, err := m.streamInfo(ctx)
-	if err != nil {
-		return err
-	}
-	it, err := m.subscribe(ctx)
-	if err != nil {
-		return err
-	}
-	msgs := make(chan jetstream.Msg, batchMax)
-	failed := make(chan error, 1)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer it.Stop()
-	defer cancel()
-	wg.Go(func() { failed <- m.pump(ctx, it, info.Created, msgs) })
-
-	fresh := newState(m.log)
-	if info.State.Msgs == 0 {
-		fresh.revision = info.State.LastSeq
-		m.publish(fresh)
-	}
-	return m.apply(fresh, info.State.LastSeq, msgs, failed)
+// position is how far the mirror has read.
+type position struct {
+	state *state
+	// created is when the stream was, to know it from one made anew.
+	created time.Time
+	// sameAccount says that the stream is in this connection's account of NATS.
+	sameAccount bool
+	// gone is how far the stream went when records up to there were missing for
+	// so long that they must have been removed: a tool can do that.
+	gone Revision
 }
 
-// apply publishes what arrives until something fails. Until fresh has caught up
-// with end the old view is better than half of the new one: the server that
-// delivers may be behind the one that said where the stream ends. A tool may have
-// removed what was last there; then it does without after idleCheck.
-func (m *Mirror) apply(fresh *state, end Revision, msgs <-chan jetstream.Msg, failed <-chan error) error {
-	patience := time.NewTimer(idleCheck)
-	defer patience.Stop()
-	drained := false
+// follow reads on from at until something fails. Conflict means that at is of
+// no use any more.
+func (m *Mirror) follow(ctx context.Context, at *position) error {
+	sub, err := m.nc.Subscribe(ChangedSubject, func(msg *nats.Msg) {
+		if rev, err := strconv.ParseUint(msg.Header.Get(sequenceHeader), 10, 64); err == nil {
+			m.want(rev)
+		}
+	})
+	if err != nil {
+		return fault.Wrap(fault.Unavailable, err, "changes of the control state")
+	}
+	// Fails only when the connection, and with it the subscription, has gone.
+	defer func() { _ = sub.Unsubscribe() }()
+	look := time.NewTicker(lookInterval)
+	defer look.Stop()
 	for {
-		select {
-		case err := <-failed:
+		end, err := m.look(ctx, at)
+		if err != nil {
 			return err
-		case <-patience.C:
-			end = 0
-		case msg := <-msgs:
-			var err error
-			if drained, err = m.applyBatch(fresh, msg, msgs); err != nil {
+		}
+		for looked := false; !looked; {
+			if err := m.catchUp(ctx, at, end); err != nil {
 				return err
 			}
+			select {
+			case <-m.poke:
+				end = m.wanted.Load()
+			case <-look.C:
+				looked = true
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
-		if drained && fresh.revision >= end || m.isCurrent(fresh) {
-			m.publish(fresh)
+	}
+}
+
+// look asks the leader how far the stream goes.
+func (m *Mirror) look(ctx context.Context, at *position) (Revision, error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	subject := InfoSubject
+	if at.sameAccount {
+		subject = StreamInfoSubject
+	}
+	now, err := readExtent(ctx, m.nc, subject)
+	if errors.Is(err, nats.ErrNoResponders) && !at.sameAccount {
+		now, err = readExtent(ctx, m.nc, StreamInfoSubject)
+		at.sameAccount = err == nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	switch {
+	case at.created.IsZero():
+		at.created = now.created
+	case !now.created.Equal(at.created) || now.last < at.state.revision:
+		return 0, fault.New(fault.Conflict, "the control stream was made anew")
+	}
+	if now.empty {
+		at.gone = now.last
+	}
+	return now.last, nil
+}
+
+// catchUp reads until the mirror has what was written up to end, and publishes
+// that. The replica that answers may be behind the leader that said where the
+// stream ends, so it is asked again, until it must be that a tool removed what
+// was last there. Until the mirror has caught up for the first time, its old view
+// is better than half of the new one.
+func (m *Mirror) catchUp(ctx context.Context, at *position, end Revision) error {
+	for began := time.Now(); ; {
+		changed, more, err := m.readOn(ctx, at.state)
+		if err != nil {
+			return err
 		}
+		if more {
+			continue
+		}
+		if at.state.revision < end && time.Since(began) > patience {
+			at.gone = max(at.gone, end)
+			m.wanted.CompareAndSwap(end, 0)
+		}
+		reached := at.state.revision >= end || at.gone >= end
+		if current := m.isCurrent(at.state); current && changed || !current && reached {
+			if at.state.revision == 0 {
+				at.state.revision = at.gone // all that was ever written is gone
+			}
+			m.publish(at.state)
+		}
+		if reached {
+			return nil
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// readOn applies the next records, so that a burst costs one view.
+func (m *Mirror) readOn(ctx context.Context, s *state) (changed, more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	records, more, err := readFrom(ctx, m.nc, s.revision+1)
+	if err != nil {
+		return false, false, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range records {
+		s.apply(r.key, r.value, r.marker, r.rev)
+	}
+	return len(records) > 0, more, nil
+}
+
+// want has follow read up to rev without delay.
+func (m *Mirror) want(rev Revision) {
+	for now := m.wanted.Load(); rev > now && !m.wanted.CompareAndSwap(now, rev); now = m.wanted.Load() {
+	}
+	select {
+	case m.poke <- struct{}{}:
+	default:
 	}
 }
 
@@ -198,87 +284,6 @@ func (m *Mirror) isCurrent(s *state) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.state == s
-}
-
-// applyBatch applies first and whatever else has arrived, so that a burst
-// costs one view. It reports whether the server has no more pending.
-func (m *Mirror) applyBatch(s *state, first jetstream.Msg, more <-chan jetstream.Msg) (drained bool, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	msg := first
-	for n := 1; ; n++ {
-		meta, err := msg.Metadata()
-		if err != nil {
-			return false, fault.Wrap(fault.Internal, err, "control message without position")
-		}
-		s.apply(msg.Subject()[len(subjectPrefix):], msg.Data(), msg.Headers().Get(operationKey) != "", meta.Sequence.Stream)
-		drained = meta.NumPending == 0
-		if n == batchMax {
-			return drained, nil
-		}
-		select {
-		case msg = <-more:
-		default:
-			return drained, nil
-		}
-	}
-}
-
-// pump moves messages into out until ctx ends or the subscription fails. The
-// consumer resumes by itself after a lost connection; what it cannot see is a
-// stream that was made anew, whose sequences start again below its own.
-func (m *Mirror) pump(ctx context.Context, it jetstream.MessagesContext, created time.Time, out chan<- jetstream.Msg) error {
-	for {
-		wait, cancel := context.WithTimeout(ctx, idleCheck)
-		msg, err := it.Next(jetstream.NextContext(wait))
-		cancel()
-		switch {
-		case err == nil:
-			select {
-			case out <- msg:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
-			info, err := m.streamInfo(ctx)
-			if errors.Is(err, jetstream.ErrStreamNotFound) {
-				return err
-			}
-			if err == nil && (!info.Created.Equal(created) || info.State.LastSeq < m.View().Revision) {
-				return fault.New(fault.Conflict, "the control stream was made anew")
-			}
-		default:
-			return err
-		}
-	}
-}
-
-func (m *Mirror) streamInfo(ctx context.Context) (*jetstream.StreamInfo, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
-	s, err := m.js.Stream(ctx, streamName)
-	if err != nil {
-		return nil, fault.Wrap(fault.Unavailable, err, "control stream")
-	}
-	return s.CachedInfo(), nil
-}
-
-func (m *Mirror) subscribe(ctx context.Context) (jetstream.MessagesContext, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
-	c, err := m.js.OrderedConsumer(ctx, streamName, jetstream.OrderedConsumerConfig{
-		FilterSubjects:    []string{subjectPrefix + ">"},
-		DeliverPolicy:     jetstream.DeliverLastPerSubjectPolicy,
-		InactiveThreshold: time.Minute,
-		MaxResetAttempts:  1, // then follow starts afresh, with a pause that ends with ctx
-	})
-	if err != nil {
-		return nil, fault.Wrap(fault.Unavailable, err, "control consumer")
-	}
-	it, err := c.Messages(jetstream.PullHeartbeat(heartbeat))
-	return it, fault.Wrap(fault.Unavailable, err, "control consumer")
 }
 
 // publish shows s to everybody.

@@ -42,6 +42,46 @@ func TestMirrorWaitsForTheStream(t *testing.T) {
 	}
 }
 
+// TestAStreamOfAnEarlierVersion gets what mirrors need of it.
+func TestAStreamOfAnEarlierVersion(t *testing.T) {
+	b := startBroker(t)
+	js := must[jetstream.JetStream](t)(jetstream.New(b.connect()))
+	cfg := streamConfig(1)
+	cfg.AllowDirect, cfg.RePublish = false, nil
+	if _, err := js.CreateStream(ctx(t), cfg); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenStore(ctx(t), b.connect(), StoreOptions{Existing: true}); !fault.Is(err, fault.NotFound) {
+		t.Errorf("an empty stream counts as one: %v", err)
+	}
+	s, m := b.store(), b.mirror(MirrorOptions{})
+	k, rev, err := s.CreateKey(ctx(t), Key{Name: "kept"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.WaitRevision(ctx(t), rev); err != nil || m.View().Key(k.ID) == nil {
+		t.Errorf("not followed: %v", err)
+	}
+}
+
+// TestAMirrorReadsInBatches: more records than one batch has, some deleted.
+func TestAMirrorReadsInBatches(t *testing.T) {
+	b := startBroker(t)
+	s := b.store()
+	for i := range batchRecords + 10 {
+		if _, err := create(ctx(t), s, keyOfAlias(fmt.Sprint("name-", i)), &Alias{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.remove(ctx(t), keyOfAlias("name-3"), 4); err != nil {
+		t.Fatal(err)
+	}
+	m := b.mirror(MirrorOptions{})
+	if v := b.sync(s, m); len(v.aliases) != batchRecords+9 {
+		t.Errorf("%d names", len(v.aliases))
+	}
+}
+
 func TestMirrorSurvivesARestartOfTheServer(t *testing.T) {
 	b := startBroker(t)
 	s, m := b.store(), b.mirror(MirrorOptions{})

@@ -24,6 +24,9 @@ type StoreOptions struct {
 	// Replicas of the stream: 1, 3 or 5. 0 means 1 for a new stream, and what
 	// it has for an existing one.
 	Replicas int
+	// Existing refuses to make the stream, or to go on with one that holds nothing:
+	// NotFound.
+	Existing bool
 }
 
 // Store changes the control state. Every change is a compare-and-set of one
@@ -37,6 +40,7 @@ type StoreOptions struct {
 // (changed since it was read), Unavailable (nothing happened), Indeterminate
 // (may have happened: look, then repeat), Invalid, NotFound, AlreadyExists.
 type Store struct {
+	nc     *nats.Conn
 	js     jetstream.JetStream
 	stream jetstream.Stream
 }
@@ -48,41 +52,59 @@ func OpenStore(ctx context.Context, nc *nats.Conn, o StoreOptions) (*Store, erro
 	if err != nil {
 		return nil, fault.Wrap(fault.Invalid, err, "control store")
 	}
-	s := &Store{js: js}
+	s := &Store{nc: nc, js: js}
 	err = attempts(ctx, func(ctx context.Context) (err error) {
-		s.stream, err = openStream(ctx, js, o.Replicas)
+		s.stream, err = openStream(ctx, js, o)
 		return err
 	})
+	if fault.Is(err, fault.NotFound) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, unavailable(err)
 	}
 	return s, nil
 }
 
-func openStream(ctx context.Context, js jetstream.JetStream, replicas int) (jetstream.Stream, error) {
+func openStream(ctx context.Context, js jetstream.JetStream, o StoreOptions) (jetstream.Stream, error) {
 	have, err := js.Stream(ctx, streamName)
+	missing := errors.Is(err, jetstream.ErrStreamNotFound)
 	switch {
-	case err == nil && (replicas == 0 || have.CachedInfo().Config.Replicas == replicas):
-		return have, nil
-	case err == nil:
-		cfg := have.CachedInfo().Config
-		cfg.Replicas = replicas
-		return js.UpdateStream(ctx, cfg)
-	case !errors.Is(err, jetstream.ErrStreamNotFound):
+	case o.Existing && (missing || err == nil && have.CachedInfo().State.Msgs == 0):
+		return nil, fault.New(fault.NotFound, "NATS holds no control state")
+	case missing:
+		return js.CreateStream(ctx, streamConfig(max(o.Replicas, 1)))
+	case err != nil:
 		return nil, err
 	}
-	return js.CreateStream(ctx, jetstream.StreamConfig{
+	now := have.CachedInfo().Config
+	want := now
+	if o.Replicas != 0 {
+		want.Replicas = o.Replicas
+	}
+	// A stream of an earlier version lacks these.
+	fresh := streamConfig(want.Replicas)
+	want.AllowDirect, want.RePublish = fresh.AllowDirect, fresh.RePublish
+	if want.Replicas == now.Replicas && now.AllowDirect && now.RePublish != nil && *now.RePublish == *want.RePublish {
+		return have, nil
+	}
+	return js.UpdateStream(ctx, want)
+}
+
+func streamConfig(replicas int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
 		Name:              streamName,
 		Description:       "Hangar control state",
 		Subjects:          []string{subjectPrefix + ">"},
 		MaxMsgsPerSubject: 1,
 		Discard:           jetstream.DiscardNew,
 		Storage:           jetstream.FileStorage,
-		Replicas:          max(replicas, 1),
+		Replicas:          replicas,
 		DenyDelete:        true,
 		AllowRollup:       true, // a key-value bucket for every client, as ADR-8 of NATS has it
-		AllowDirect:       false,
-	})
+		AllowDirect:       true, // mirrors read from any replica; a Store asks the leader
+		RePublish:         &jetstream.RePublish{Source: subjectPrefix + ">", Destination: ChangedSubject, HeadersOnly: true},
+	}
 }
 
 // attempts calls f with a short deadline until it succeeds, fails for good or
@@ -150,17 +172,12 @@ func withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 func (s *Store) read(ctx context.Context, key string) (e entry, err error) {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
-	err = attempts(ctx, func(ctx context.Context) error {
-		msg, err := s.stream.GetLastMsgForSubject(ctx, subjectPrefix+key)
+	err = attempts(ctx, func(ctx context.Context) (err error) {
+		e, err = readLast(ctx, s.nc, key)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			e = entry{marker: true}
-			return nil
+			e, err = entry{marker: true}, nil
 		}
-		if err != nil {
-			return err
-		}
-		e = entry{value: msg.Data, rev: msg.Sequence, marker: msg.Header.Get(operationKey) != ""}
-		return nil
+		return err
 	})
 	if err != nil {
 		return e, unavailable(err)
@@ -341,9 +358,9 @@ func upsert[T any](ctx context.Context, s *Store, key string, change func(*T) er
 func (s *Store) Sync(ctx context.Context, m *Mirror) (*View, error) {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
-	var info *jetstream.StreamInfo
+	var now extent
 	err := attempts(ctx, func(ctx context.Context) (err error) {
-		info, err = s.stream.Info(ctx)
+		now, err = readExtent(ctx, s.nc, StreamInfoSubject)
 		return err
 	})
 	if err != nil {
@@ -352,7 +369,7 @@ func (s *Store) Sync(ctx context.Context, m *Mirror) (*View, error) {
 	if err := m.WaitSynced(ctx); err != nil {
 		return nil, unavailable(err)
 	}
-	if err := m.WaitRevision(ctx, info.State.LastSeq); err != nil {
+	if err := m.WaitRevision(ctx, now.last); err != nil {
 		return nil, unavailable(err)
 	}
 	return m.View(), nil

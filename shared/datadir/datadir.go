@@ -32,6 +32,12 @@ const (
 // directory is refused. Errors, which name the directory: Invalid (another
 // service's, of a newer version, or without its id), Denied, Corrupt.
 func Open(path, service, content string, format int) (object.NodeID, error) {
+	return OpenUpTo(path, service, content, format, format)
+}
+
+// OpenUpTo is Open for a caller that needs only format, and so marks the
+// directory as no newer than that, but knows formats up to newest.
+func OpenUpTo(path, service, content string, format, newest int) (object.NodeID, error) {
 	if path == "" {
 		return object.NodeID{}, fault.New(fault.Invalid, "no data directory is set")
 	}
@@ -45,7 +51,7 @@ func Open(path, service, content string, format int) (object.NodeID, error) {
 			return object.NodeID{}, fault.New(fault.Invalid,
 				"%s holds %s but no %s: restore the file, or start with an empty directory", path, content, idFile)
 		}
-		err = write(path, service, format, object.NewNodeID(), os.Link)
+		err = write(path, idFile, identity(service, format, object.NewNodeID()), os.Link)
 	}
 	if err != nil {
 		return object.NodeID{}, fault.Wrap(fault.Denied, err, "cannot write in %s", path)
@@ -62,11 +68,11 @@ func Open(path, service, content string, format int) (object.NodeID, error) {
 	switch {
 	case err != nil:
 		return object.NodeID{}, fmt.Errorf("data directory %s: %w", path, err)
-	case version > format:
+	case version > newest:
 		return object.NodeID{}, fault.New(fault.Invalid,
-			"data directory %s: its format %d is newer than this program, which knows %d", path, version, format)
+			"data directory %s: its format %d is newer than this program, which knows %d", path, version, newest)
 	case version < format:
-		err = write(path, service, format, id, os.Rename)
+		err = write(path, idFile, identity(service, format, id), os.Rename)
 	}
 	return id, fault.Wrap(fault.Denied, err, "cannot write in %s", path)
 }
@@ -77,7 +83,12 @@ func Restore(path, service string, format int, node object.NodeID) error {
 	if _, err := os.Lstat(filepath.Join(path, idFile)); err == nil {
 		return fault.New(fault.AlreadyExists, "%s is a node's already", path)
 	}
-	return fault.Wrap(fault.Denied, write(path, service, format, node, os.Link), "cannot write in %s", path)
+	return fault.Wrap(fault.Denied, write(path, idFile, identity(service, format, node), os.Link), "cannot write in %s", path)
+}
+
+// identity is the text of an id file.
+func identity(service string, format int, id object.NodeID) string {
+	return fmt.Sprintf("%s %s %d\n%s\n", product, service, format, id)
 }
 
 // parse reads an id file.
@@ -94,19 +105,19 @@ func parse(text, service string) (id object.NodeID, version int, err error) {
 	return id, version, fault.Wrap(fault.Corrupt, err, "%s", idFile)
 }
 
-// write makes the id file durably and puts it in its place. os.Link, unlike
+// write makes a file with text durably and puts it in its place. os.Link, unlike
 // os.Rename, never replaces a file: of two processes that make an id one wins.
-func write(path, service string, format int, id object.NodeID, place func(from, to string) error) error {
-	f, err := os.CreateTemp(path, "."+idFile+"-*")
+func write(path, name, text string, place func(from, to string) error) error {
+	f, err := os.CreateTemp(path, "."+name+"-*")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.Remove(f.Name()) }() // a leftover does no harm
-	_, err = fmt.Fprintf(f, "%s %s %d\n%s\n", product, service, format, id)
+	_, err = f.WriteString(text)
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := place(f.Name(), filepath.Join(path, idFile)); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := place(f.Name(), filepath.Join(path, name)); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	dir, err := os.Open(path)

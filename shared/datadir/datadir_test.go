@@ -89,6 +89,9 @@ func TestOlderFormatIsRaised(t *testing.T) {
 	if _, err := Open(dir, "meta", "rows", 1); !fault.Is(err, fault.Invalid) {
 		t.Errorf("an older program: %v", err)
 	}
+	if id, err := OpenUpTo(dir, "meta", "rows", 1, 2); err != nil || id != first {
+		t.Errorf("a program that knows more than it needs: %v, %v", id, err)
+	}
 }
 
 func FuzzParse(f *testing.F) {

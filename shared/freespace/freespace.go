@@ -64,3 +64,12 @@ func (g *Gauge) Free(want int64) (int64, error) {
 	}
 	return free, err
 }
+
+// Size asks the operating system how large the file system of dir is.
+func Size(dir string) (int64, error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return 0, err
+	}
+	return int64(st.Blocks) * st.Bsize, nil //nolint:unconvert // differs by platform
+}

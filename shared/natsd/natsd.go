@@ -65,7 +65,7 @@ type Options struct {
 	Users []User
 	Token string
 	// UsersFile is a file in the format of a NATS server's configuration; the
-	// users in it, with their permissions, may connect.
+	// users in it, with their permissions and in their accounts, may connect.
 	UsersFile string
 	// Monitor is the host:port of the server's own pages, /healthz among them.
 	// They show who is connected: keep them to the machine. Empty: none.
@@ -214,6 +214,7 @@ func (o Options) users(opts *server.Options) error {
 		return fmt.Errorf("nats: there are no users in %s", o.UsersFile)
 	}
 	opts.Users, opts.Nkeys, opts.AuthTimeout = append(opts.Users, file.Users...), file.Nkeys, file.AuthTimeout
+	opts.Accounts = file.Accounts
 	return nil
 }
 

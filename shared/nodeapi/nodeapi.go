@@ -62,6 +62,30 @@ type Status struct {
 	// Failing says why the node is not to be relied on to store anything; empty
 	// while it is.
 	Failing string `json:"failing,omitempty"`
+	// ReadOnly says that Failing keeps the node from nothing but writes.
+	ReadOnly bool `json:"readOnly,omitempty"`
+	// Directories are those of a node that may have several.
+	Directories []Directory `json:"directories,omitempty"`
+}
+
+// Directory is one of the directories in which a node keeps data.
+type Directory struct {
+	// Number tells it apart for as long as the node lives; 0 is the node's own.
+	Number int    `json:"number"`
+	Path   string `json:"path"`
+	// State is writing, full, failing, draining or empty: a drained one that may
+	// be taken out of the configuration. Why it is full or failing.
+	State string `json:"state"`
+	Why   string `json:"why,omitempty"`
+	// CapacityBytes are what the operator gave it; 0: all of the disk. UsedBytes
+	// are what its files take, LiveBytes and LiveBlocks what is needed of that.
+	CapacityBytes int64 `json:"capacityBytes"`
+	UsedBytes     int64 `json:"usedBytes"`
+	LiveBytes     int64 `json:"liveBytes"`
+	LiveBlocks    int64 `json:"liveBlocks"`
+	// FreeBytes and TotalBytes of its file system; zero when it does not say.
+	FreeBytes  int64 `json:"freeBytes"`
+	TotalBytes int64 `json:"totalBytes"`
 }
 
 // Disk is the room where a node keeps its data.
@@ -130,7 +154,7 @@ func List(ctx context.Context, nc *nats.Conn, silence time.Duration) (nodes []No
 	ctx, cancel := context.WithTimeout(ctx, Window)
 	defer cancel()
 	answers := make(chan *nats.Msg, 256)
-	inbox := nc.NewInbox()
+	inbox := rpc.AnswerInbox(nc)
 	sub, err := nc.ChanSubscribe(inbox, answers)
 	if err != nil {
 		return nil, 0, fault.Wrap(fault.Unavailable, err, "listing nodes")

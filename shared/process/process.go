@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"hangar/shared/control"
+	"hangar/shared/fault"
 	"hangar/shared/lifecycle"
 	"hangar/shared/nodeapi"
 	"hangar/shared/object"
@@ -38,6 +39,18 @@ type NATS struct {
 	Inbox    string `env:"HANGAR_NATS_INBOX" desc:"Prefix of the subjects that answers arrive on, when this user may listen on no others"`
 }
 
+// Options are those of a connection to the broker.
+func (n NATS) Options() rpc.Options {
+	return rpc.Options{
+		URL: n.URL, User: n.User, Password: n.Password, Token: n.Token,
+		TLSCA: n.CA, TLSCert: n.Cert, TLSKey: n.Key, InboxPrefix: n.Inbox,
+	}
+}
+
+// ControlCopy is the file in a data directory that holds a copy of the control
+// state.
+const ControlCopy = "control.export"
+
 // connectTimeout bounds how long a starting process waits for the broker and
 // for the control state.
 const connectTimeout = time.Minute
@@ -49,6 +62,9 @@ type Process struct {
 	Telemetry *telemetry.Instance
 	// Now is the wall clock: see Clock.
 	Now func() time.Time
+
+	metrics *Metrics
+	id      Identity
 }
 
 // Identity is who the process is.
@@ -61,6 +77,10 @@ type Identity struct {
 	// Failing says why the node should not be relied on to store anything; it
 	// does not wait. Nil: there is nothing to say.
 	Failing func() error
+	// Disks is the room of a node with directories of its own besides DataDir, and
+	// how they fare; without any, DataDir is measured. It does not wait. Nil: there
+	// are none.
+	Disks func() (nodeapi.Disk, []nodeapi.Directory)
 }
 
 // Start connects, follows the control state and serves /health and /metrics.
@@ -85,16 +105,11 @@ func Start(g *lifecycle.Group, c Config, id Identity) (*Process, error) {
 	}
 	t.Health.Register("ready", func(context.Context) error { return fmt.Errorf("starting") })
 	metrics := NewMetrics(t.Registry)
-	conn, err := connect(ctx, rpc.Options{
-		URL: c.NATS.URL, User: c.NATS.User, Password: c.NATS.Password, Token: c.NATS.Token,
-		TLSCA: c.NATS.CA, TLSCert: c.NATS.Cert, TLSKey: c.NATS.Key, InboxPrefix: c.NATS.Inbox,
-		Name: "hangar " + id.Node.Service, Node: id.Node.ID, Tracer: t.Tracers, Observe: metrics.Observe, Logger: t.Logger,
-	})
+	p := &Process{Telemetry: t, Now: now, metrics: metrics, id: id}
+	conn, err := p.Connect(g, c.NATS)
 	if err != nil {
 		return nil, err
 	}
-	metrics.Connected(conn)
-	g.Defer("NATS connection", func(ctx context.Context) error { defer conn.Close(); return conn.Drain(ctx) })
 	t.Health.Register("nats", func(context.Context) error {
 		if !conn.NATS().IsConnected() {
 			return fmt.Errorf("not connected to NATS")
@@ -103,20 +118,32 @@ func Start(g *lifecycle.Group, c Config, id Identity) (*Process, error) {
 	})
 	o := control.MirrorOptions{Log: t.Logger}
 	if id.DataDir != "" {
-		o.PersistTo = filepath.Join(id.DataDir, "control.export")
+		o.PersistTo = filepath.Join(id.DataDir, ControlCopy)
 	}
 	m, err := Follow(g, conn, o)
 	if err != nil {
 		return nil, err
 	}
 	metrics.Follow(m)
-	return &Process{Conn: conn, Mirror: m, Telemetry: t, Now: now}, nil
+	p.Conn, p.Mirror = conn, m
+	return p, nil
 }
 
-func connect(ctx context.Context, o rpc.Options) (*rpc.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+// Connect makes a connection that belongs to g. A process has one of its own
+// already; this is for one that needs further rights.
+func (p *Process) Connect(g *lifecycle.Group, n NATS) (*rpc.Conn, error) {
+	ctx, cancel := context.WithTimeout(g.Context(), connectTimeout)
 	defer cancel()
-	return rpc.Connect(ctx, o)
+	o := n.Options()
+	o.Name, o.Node = "hangar "+p.id.Node.Service, p.id.Node.ID
+	o.Tracer, o.Observe, o.Logger = p.Telemetry.Tracers, p.metrics.Observe, p.Telemetry.Logger
+	conn, err := rpc.Connect(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	p.metrics.Connected(conn)
+	g.Defer("NATS connection", func(ctx context.Context) error { defer conn.Close(); return conn.Drain(ctx) })
+	return conn, nil
 }
 
 // Follow starts a mirror that belongs to g. It does not wait for it.
@@ -187,9 +214,14 @@ func (id Identity) status() (s nodeapi.Status) {
 			s.Disk = &disk
 		}
 	}
+	if id.Disks != nil {
+		if disk, dirs := id.Disks(); len(dirs) > 0 {
+			s.Disk, s.Directories = &disk, dirs
+		}
+	}
 	if id.Failing != nil {
 		if err := id.Failing(); err != nil {
-			s.Failing = err.Error()
+			s.Failing, s.ReadOnly = err.Error(), fault.Is(err, fault.StorageFull)
 		}
 	}
 	return s

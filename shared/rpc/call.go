@@ -2,6 +2,8 @@ package rpc
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"strconv"
 	"strings"
@@ -142,13 +144,25 @@ func (c *Conn) send(ctx context.Context, subject, reply string, m Message) error
 	}
 }
 
+// AnswerInbox returns a subject of its own to which processes may send answers.
+// They stand apart from what NATS itself answers, such as JetStream: to that no
+// process may add anything.
+func AnswerInbox(nc *nats.Conn) string {
+	inbox := nc.NewInbox()
+	end := strings.LastIndexByte(inbox, '.')
+	return AnswersPrefix(inbox[:end]) + inbox[end+1:]
+}
+
+// AnswersPrefix is how the subjects of AnswerInbox begin for connections with an
+// Options.InboxPrefix.
+func AnswersPrefix(inboxPrefix string) string { return inboxPrefix + ".answers." }
+
 // mux hands answers to whoever waits for them. All arrive on one wildcard
 // subscription; the last token of their subject says whose they are.
 type mux struct {
 	prefix string
 
 	mu      sync.Mutex
-	last    uint64              // guarded by mu
 	waiting map[uint64]*pending // guarded by mu
 	held    chan struct{}       // closed when requests may go again; nil: they may; guarded by mu
 }
@@ -168,7 +182,7 @@ var pendings = sync.Pool{New: func() any { return new(pending) }}
 
 func (x *mux) listen(nc *nats.Conn) error {
 	x.waiting = make(map[uint64]*pending)
-	x.prefix = nc.NewInbox() + "."
+	x.prefix = AnswerInbox(nc) + "."
 	sub, err := nc.Subscribe(x.prefix+"*", x.deliver)
 	if err != nil {
 		return err
@@ -198,13 +212,21 @@ func (x *mux) open(ctx context.Context, nodes []object.NodeID) (p *pending, repl
 	}
 	p.want = append(p.want[:0], nodes...)
 	p.any = len(nodes) == 0
-	x.last++
-	p.id = x.last
+	for taken := true; taken; _, taken = x.waiting[p.id] {
+		p.id = unguessable()
+	}
 	x.waiting[p.id] = p
 
 	var room [64]byte
 	b := append(room[:0], x.prefix...)
 	return p, string(strconv.AppendUint(b, p.id, 36)), nil
+}
+
+// unguessable names a request: only who was asked may answer it.
+func unguessable() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return binary.LittleEndian.Uint64(b[:])
 }
 
 // hold keeps further requests back until release.

@@ -17,7 +17,7 @@ import (
 const queueGroup = "hangar"
 
 // inboxes is how all subjects begin that answers may be sent to: see
-// Options.InboxPrefix. The permission to answer would allow any.
+// Options.InboxPrefix. Permissions on NATS say the same; this holds without them.
 const inboxes = "_INBOX"
 
 // endpoint is a subject that a connection serves.

@@ -219,10 +219,13 @@ func (f *osFile) Sync() error {
 
 // openOS opens a file of the operating system. What is synced stays in the page
 // cache if keep says so.
-func openOS(path string, create, keep bool) (File, error) {
+func openOS(path string, create, readOnly, keep bool) (File, error) {
 	flags := os.O_RDWR
-	if create {
+	switch {
+	case create:
 		flags |= os.O_CREATE | os.O_EXCL
+	case readOnly:
+		flags = os.O_RDONLY
 	}
 	f, err := os.OpenFile(path, flags, 0o600)
 	if err != nil {

@@ -3,12 +3,14 @@ package segment
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hangar/shared/blockapi"
@@ -36,6 +38,12 @@ type Options struct {
 	Ordered bool
 	// OnSync learns how long each fsync took.
 	OnSync func(time.Duration)
+	// First is the number after which those of new files begin, for several logs
+	// whose numbers must not meet.
+	First ID
+	// ReadOnly begins no file, cuts none and takes no record: the files are only
+	// read, and removed. A directory that is not there is an empty log.
+	ReadOnly bool
 	// Log gets what was found wrong in the files.
 	Log *slog.Logger
 
@@ -60,7 +68,9 @@ func (o Options) withDefaults() Options {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.OpenFile == nil {
-		o.OpenFile = func(path string, create bool) (File, error) { return openOS(path, create, o.KeepCached) }
+		o.OpenFile = func(path string, create bool) (File, error) {
+			return openOS(path, create, o.ReadOnly, o.KeepCached)
+		}
 	}
 	return o
 }
@@ -72,6 +82,8 @@ type Log struct {
 	space *freespace.Gauge
 	// vitals is shared with the files.
 	vitals vitals
+	// bytes is the size of all files.
+	bytes atomic.Int64
 
 	// appending is held while a record is written; it guards active and next.
 	appending sync.Mutex
@@ -90,7 +102,13 @@ type Log struct {
 func Open(dir string, opts Options, durable map[ID]int64) (*Log, error) {
 	l := &Log{
 		dir: dir, opts: opts.withDefaults(), space: freespace.New(dir, opts.FreeBytes),
-		next: 1, files: make(map[ID]*file),
+		next: opts.First + 1, files: make(map[ID]*file),
+	}
+	if opts.ReadOnly {
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			return l, nil
+		}
+		return l.openFiles(durable)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fault.Wrap(fault.Denied, err, "create %s", dir)
@@ -99,9 +117,14 @@ func Open(dir string, opts Options, durable map[ID]int64) (*Log, error) {
 	if err := syncDir(filepath.Dir(dir)); err != nil {
 		return nil, fault.Wrap(fault.Internal, err, "sync the parent of %s", dir)
 	}
-	sizes, err := list(dir)
+	return l.openFiles(durable)
+}
+
+// openFiles opens the files that are there. Whoever fails closes the log.
+func (l *Log) openFiles(durable map[ID]int64) (*Log, error) {
+	sizes, err := list(l.dir)
 	if err != nil {
-		return nil, fault.Wrap(fault.Denied, err, "read %s", dir)
+		return nil, fault.Wrap(fault.Denied, err, "read %s", l.dir)
 	}
 	for id := range durable {
 		l.next = max(l.next, id+1)
@@ -133,20 +156,21 @@ func (l *Log) load(id ID, size, durable int64, last bool) error {
 	switch {
 	case fault.Is(err, fault.Invalid):
 		return errors.Join(fault.Wrap(fault.Invalid, err, "%s", path), f.Close())
-	case err != nil && last && durable == 0 && size <= fileHeader:
+	case err != nil && last && durable == 0 && size <= fileHeader && !l.opts.ReadOnly:
 		// The crash came before the file was ready for its first record.
 		return errors.Join(f.Close(), fault.Wrap(fault.Internal, os.Remove(path), "remove %s", path))
 	case err != nil || size < durable:
 		l.damaged(id, "segment file is damaged: it is kept, and its records are read where possible",
 			slog.Int64("size", size), slog.Int64("remembered", durable), slog.Any("error", err))
 		s.failed = fault.New(fault.Corrupt, "damaged")
-	case last:
+	case last && !l.opts.ReadOnly:
 		if err := l.recover(s, size, max(durable, fileHeader)); err != nil {
 			return errors.Join(err, f.Close())
 		}
 		l.active = s
 	}
 	l.files[id] = s
+	l.bytes.Add(s.written.Load())
 	return nil
 }
 
@@ -203,6 +227,9 @@ func (l *Log) AppendUnreserved(b blockapi.Block) (Location, error) { return l.ap
 var ErrBroken = errors.New("the log takes no more records until it is opened again")
 
 func (l *Log) append(b blockapi.Block, reserve int64) (Location, error) {
+	if l.opts.ReadOnly {
+		return Location{}, fault.New(fault.StorageFull, "%s takes no new blocks", l.dir)
+	}
 	e := Entry{Hash: b.Hash, Encoding: b.Encoding, PlainBytes: b.PlainBytes}
 	e.StoredBytes, e.Checksum = int64(len(b.Data)), Checksum(b.Data)
 	if err := l.room(e.RecordBytes() + reserve); err != nil {
@@ -229,6 +256,7 @@ func (l *Log) append(b blockapi.Block, reserve int64) (Location, error) {
 		return Location{}, fault.Wrap(fault.StorageFull, err, "write to %s", s.path)
 	}
 	s.written.Store(e.End())
+	l.bytes.Add(e.RecordBytes())
 	s.unsettled.Add(1)
 	l.vitals.writtenBytes.Add(e.StoredBytes)
 	return e.Location, nil
@@ -252,20 +280,6 @@ func (l *Log) Settle(loc Location) {
 	if s := l.files[loc.Segment]; s != nil {
 		s.unsettled.Add(-1)
 	}
-}
-
-// Writable is nil when Append would find room, else the error it would give.
-func (l *Log) Writable() error { return l.room(l.opts.ReserveBytes) }
-
-func (l *Log) room(want int64) error {
-	free, err := l.space.Free(want)
-	if err != nil {
-		return fault.Wrap(fault.StorageFull, err, "free space of %s", l.dir)
-	}
-	if free < want {
-		return fault.New(fault.StorageFull, "%s has %d MiB free, %d MiB are held in reserve", l.dir, free>>20, l.opts.ReserveBytes>>20)
-	}
-	return nil
 }
 
 // current returns the file that a record of n bytes goes to. The caller holds
@@ -292,6 +306,7 @@ func (l *Log) current(n int64) (*file, error) {
 	}
 	l.next++
 	l.active = s
+	l.bytes.Add(fileHeader)
 	l.mu.Lock()
 	l.files[s.id] = s
 	l.mu.Unlock()
@@ -442,6 +457,7 @@ func (l *Log) Remove(id ID) error {
 	}
 	delete(l.files, id)
 	l.mu.Unlock()
+	l.bytes.Add(-s.written.Load())
 	return fault.Wrap(fault.Internal, errors.Join(os.Remove(s.path), s.release()), "remove %s", s.path)
 }
 

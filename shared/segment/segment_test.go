@@ -218,7 +218,7 @@ func TestDiskFull(t *testing.T) {
 	var syncFail, cutFail atomic.Bool
 	room.Store(1 << 40)
 	o := Options{OpenFile: func(path string, create bool) (File, error) {
-		f, err := openOS(path, create, false)
+		f, err := openOS(path, create, false, false)
 		return faulty{f, &room, &syncFail, &cutFail}, err
 	}}
 	dir := t.TempDir()
@@ -316,7 +316,7 @@ func TestSyncsAreShared(t *testing.T) {
 	var count atomic.Int64
 	var gate chan struct{}
 	o := Options{OpenFile: func(path string, create bool) (File, error) {
-		f, err := openOS(path, create, false)
+		f, err := openOS(path, create, false, false)
 		return &slowSync{f, &count, gate}, err
 	}}
 	l := open(t, t.TempDir(), o, nil)

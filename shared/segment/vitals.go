@@ -40,12 +40,23 @@ func (v *vitals) end(now time.Time, err error) {
 // has ended for longer than stall although one is under way. It waits for none
 // of them.
 func (l *Log) Failing(stall time.Duration) error {
-	if err := l.room(recordHeader + MaxDataBytes + l.opts.ReserveBytes); err != nil {
+	if err := l.RoomFor(recordHeader + MaxDataBytes); err != nil {
 		return err
 	}
+	return l.Trouble(stall)
+}
+
+// Trouble is Failing without a look at the room.
+func (l *Log) Trouble(stall time.Duration) error {
 	if err := l.vitals.failed.Load(); err != nil {
 		return fmt.Errorf("the last write to %s failed: %w", l.dir, *err)
 	}
+	return l.Stalled(stall)
+}
+
+// Stalled says that a write or sync is under way and none has ended for longer
+// than stall.
+func (l *Log) Stalled(stall time.Duration) error {
 	if l.vitals.busy.Load() > 0 {
 		if late := time.Since(time.Unix(0, l.vitals.since.Load())); late > stall {
 			return errors.New("a write to " + l.dir + " has not ended for " + late.Round(time.Second).String())

@@ -26,7 +26,7 @@ func TestFailing(t *testing.T) {
 	var syncFail, cutFail atomic.Bool
 	room.Store(1 << 40)
 	l := open(t, t.TempDir(), Options{OpenFile: func(path string, create bool) (File, error) {
-		f, err := openOS(path, create, false)
+		f, err := openOS(path, create, false, false)
 		return faulty{f, &room, &syncFail, &cutFail}, err
 	}}, nil)
 	b := blocktest.BlockOf(blocktest.Random(1000))
@@ -66,7 +66,7 @@ func TestStalled(t *testing.T) {
 		let := make(chan struct{}, 10)
 		let <- struct{}{} // for the file's beginning
 		l := open(t, t.TempDir(), Options{OpenFile: func(path string, create bool) (File, error) {
-			f, err := openOS(path, create, false)
+			f, err := openOS(path, create, false, false)
 			return stuck{f, let}, err
 		}}, nil)
 		at, err := l.Append(blocktest.BlockOf(blocktest.Random(1000)))

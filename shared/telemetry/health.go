@@ -7,23 +7,29 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"hangar/shared/fault"
 )
 
 // checkTimeout bounds each health check.
 const checkTimeout = 2 * time.Second
 
 // Check returns nil when what it looks at works, else one line that says what
-// does not. Its ctx allows two seconds.
+// does not. An error of kind StorageFull says that it serves reads still. Its ctx
+// allows two seconds.
 type Check func(ctx context.Context) error
 
 // Health is a set of named checks. Safe for concurrent use.
 type Health struct {
 	mu     sync.Mutex
-	checks map[string]Check // guarded by mu
+	checks map[string]Check           // guarded by mu
+	warn   map[string]func() []string // guarded by mu
 }
 
 // NewHealth returns a set that is healthy because it checks nothing.
-func NewHealth() *Health { return &Health{checks: make(map[string]Check)} }
+func NewHealth() *Health {
+	return &Health{checks: make(map[string]Check), warn: make(map[string]func() []string)}
+}
 
 // Register adds a check under a name, or replaces the one it had.
 func (h *Health) Register(name string, c Check) {
@@ -32,16 +38,30 @@ func (h *Health) Register(name string, c Check) {
 	h.checks[name] = c
 }
 
+// Warn registers what is wrong although requests succeed, under a name: it makes
+// nothing unhealthy. warnings must not wait.
+func (h *Health) Warn(name string, warnings func() []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.warn[name] = warnings
+}
+
 // Report is what /health answers, as JSON.
 type Report struct {
-	// Status is "ok" or "failing".
+	// Status is "ok", "read-only" when nothing is wrong but that writes are refused,
+	// or "failing".
 	Status string `json:"status"`
 	// Checks holds, per check, "ok" or what is wrong.
 	Checks map[string]string `json:"checks"`
+	// Warnings are what needs care although requests succeed.
+	Warnings map[string][]string `json:"warnings,omitempty"`
 }
 
 // OK reports whether every check passed.
 func (r Report) OK() bool { return r.Status == "ok" }
+
+// Serves reports whether requests should come here: all, or at least reads.
+func (r Report) Serves() bool { return r.Status != "failing" }
 
 // Describe implements prometheus.Collector.
 func (h *Health) Describe(to chan<- *prometheus.Desc) { to <- descHealth }
@@ -62,7 +82,7 @@ func (h *Health) Collect(to chan<- prometheus.Metric) {
 // Check runs all checks at once.
 func (h *Health) Check(ctx context.Context) Report {
 	h.mu.Lock()
-	checks := maps.Clone(h.checks)
+	checks, warn := maps.Clone(h.checks), maps.Clone(h.warn)
 	h.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -79,20 +99,34 @@ func (h *Health) Check(ctx context.Context) Report {
 	for name := range checks {
 		report.Checks[name] = "does not answer"
 	}
+	answered := 0
 	// A check that ignores its ctx must not make the health of all unknown.
 	for range checks {
 		select {
 		case r := <-results:
+			answered++
 			report.Checks[r.name] = "ok"
-			if r.err != nil {
-				report.Checks[r.name] = r.err.Error()
+			switch {
+			case r.err == nil:
+				continue
+			case fault.Is(r.err, fault.StorageFull) && report.Status == "ok":
+				report.Status = "read-only"
+			case !fault.Is(r.err, fault.StorageFull):
+				report.Status = "failing"
 			}
+			report.Checks[r.name] = r.err.Error()
 		case <-ctx.Done():
 		}
 	}
-	for _, state := range report.Checks {
-		if state != "ok" {
-			report.Status = "failing"
+	if answered < len(checks) {
+		report.Status = "failing"
+	}
+	for name, warnings := range warn {
+		if w := warnings(); len(w) > 0 {
+			if report.Warnings == nil {
+				report.Warnings = make(map[string][]string)
+			}
+			report.Warnings[name] = w
 		}
 	}
 	return report

@@ -15,7 +15,7 @@ import (
 	"hangar/shared/certificate"
 )
 
-// Handler serves /health (200, or 503 when a check fails; the body says which),
+// Handler serves /health (200 while at least reads are served, else 503; the body says which),
 // /metrics and, when switched on, /debug/pprof/.
 func (i *Instance) Handler() http.Handler {
 	mux := http.NewServeMux()
@@ -35,7 +35,7 @@ func (i *Instance) health(w http.ResponseWriter, r *http.Request) {
 	report := i.Health.Check(r.Context())
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	if !report.OK() {
+	if !report.Serves() {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
 	if err := json.NewEncoder(w).Encode(report); err != nil {

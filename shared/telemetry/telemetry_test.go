@@ -18,6 +18,8 @@ import (
 	coltrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
+
+	"hangar/shared/fault"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -73,6 +75,10 @@ func TestOpsServer(t *testing.T) {
 	if status, body := get(t, url+"/health"); status != 503 ||
 		body != `{"status":"failing","checks":{"disk":"full","nats":"ok"}}`+"\n" {
 		t.Errorf("%d %s", status, body)
+	}
+	i.Health.Register("disk", func(context.Context) error { return fault.New(fault.StorageFull, "full") })
+	if status, body := get(t, url+"/health"); status != 200 || !strings.HasPrefix(body, `{"status":"read-only","checks":{"disk":"`) {
+		t.Errorf("reads only: %d %s", status, body)
 	}
 	i.Health.Register("disk", func(context.Context) error { return nil })
 	if status, _ := get(t, url+"/health"); status != 200 {

@@ -46,7 +46,7 @@ func newTracers(ctx context.Context, getenv func(string) string, service, versio
 	// Later options win: OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES come last.
 	res, err := resource.New(ctx, resource.WithAttributes(
 		attribute.String("service.namespace", "hangar"),
-		attribute.String("service.name", "hangar-"+service),
+		attribute.String("service.name", strings.TrimSuffix("hangar-"+service, "-hangar")), // all in one process is "hangar"
 		attribute.String("service.version", version),
 	), resource.WithHost(), resource.WithFromEnv())
 	if err != nil {

@@ -90,6 +90,9 @@ func (r Run) Do(ctx context.Context) (Report, error) {
 	obj := &workload.Objects{Load: load(objects, 3<<40), Keys: 2}
 	itm := &workload.Items{Load: load(items, 4<<40), Keys: 4, Patience: longestPoll(r.Plan.Length)}
 	itm.Gateways = k2v
+	if len(r.Cluster.Small()) > 0 {
+		obj.Room, obj.Length = smallRoom<<20, r.Plan.Length
+	}
 	during, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	client := 0

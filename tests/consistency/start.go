@@ -26,6 +26,13 @@ type Shape struct {
 
 const zones = 3
 
+// A small disk of blocks in MiB, and how much of it may be written to: the rest
+// is its reserve, and what the index takes.
+const (
+	smallDisk = 1024
+	smallRoom = 700
+)
+
 func zoneName(i int) string { return fmt.Sprintf("zone-%d", i%zones+1) }
 
 // Start starts a cluster over three zones, with key and bucket. The test is
@@ -43,7 +50,7 @@ func Start(t testing.TB, s Shape) (*fleet.Fleet, error) {
 		brokers = []string{zoneName(0), zoneName(1), zoneName(2)}
 	}
 	if s.Small {
-		o.Small = map[string]int{"meta-3": 384, "blocks-3": 512}
+		o.Small = map[string]int{"meta-3": 384, "blocks-3": smallDisk}
 		o.Env["meta-3"] = []string{"HANGAR_META_RESERVE_MIB=64"}
 		o.Env["blocks-3"] = []string{"HANGAR_BLOCKS_RESERVE_MIB=64", "HANGAR_BLOCKS_SEGMENT_MIB=16"}
 	}

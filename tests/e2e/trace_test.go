@@ -30,6 +30,20 @@ type span struct {
 	attrs                     map[string]string
 }
 
+// traces is where a test looks for what processes exported.
+type traces interface {
+	// env makes a process export there without delay.
+	env() []string
+	// named returns the traces that hold a span of a name, since forget.
+	named(name string) [][]span
+	forget()
+}
+
+// exportTo makes a process export to an OTLP/HTTP endpoint without delay.
+func exportTo(url string) []string {
+	return []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + url, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf", "OTEL_BSP_SCHEDULE_DELAY=50"}
+}
+
 // spans is an OTLP/HTTP collector that keeps what it is sent.
 type spans struct {
 	http *httptest.Server
@@ -45,10 +59,7 @@ func collect(t *testing.T) *spans {
 	return c
 }
 
-// env makes a process export to c without delay.
-func (c *spans) env() []string {
-	return []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + c.http.URL, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf", "OTEL_BSP_SCHEDULE_DELAY=50"}
-}
+func (c *spans) env() []string { return exportTo(c.http.URL) }
 
 func (c *spans) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// An export request has the form of TracesData.
@@ -88,7 +99,6 @@ func (c *spans) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/x-protobuf")
 }
 
-// named returns the traces that hold a span of a name.
 func (c *spans) named(name string) (found [][]span) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -105,7 +115,7 @@ func (c *spans) named(name string) (found [][]span) {
 
 // await waits for exactly one trace of the operation op that has spans of
 // each service in want, and checks how its spans hang together.
-func (c *spans) await(t *testing.T, op string, want ...string) {
+func await(t *testing.T, c traces, op string, want ...string) {
 	t.Helper()
 	var problem string
 	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) { // spans come when they come
@@ -186,7 +196,7 @@ func replicas(all []span, ask span) (n int) {
 
 // traced does one PUT and one GET, small and large, and expects one trace each.
 // copies is how many nodes hold everything.
-func traced(t *testing.T, c *spans, write, read string, copies int) {
+func traced(t *testing.T, c traces, write, read string, copies int) {
 	t.Helper()
 	ctx := testContext(t, time.Minute)
 	for _, size := range []int{100, 3 << 20} {
@@ -205,17 +215,17 @@ func traced(t *testing.T, c *spans, write, read string, copies int) {
 		if err := put(ctx, harness.SDK(write), key, body); err != nil {
 			t.Fatal(err)
 		}
-		c.await(t, "s3.PutObject", wrote...)
+		await(t, c, "s3.PutObject", wrote...)
 		if b, err := get(ctx, harness.SDK(read), key); err != nil || !bytes.Equal(b, body) {
 			t.Fatalf("%d bytes, %v", len(b), err)
 		}
-		c.await(t, "s3.GetObject", found...)
+		await(t, c, "s3.GetObject", found...)
 	}
 	c.forget()
 	if _, err := harness.SDK(read).ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String(harness.Bucket)}); err != nil {
 		t.Fatal(err)
 	}
-	c.await(t, "s3.ListObjectsV2", "ask meta.scan > badger.scan")
+	await(t, c, "s3.ListObjectsV2", "ask meta.scan > badger.scan")
 	attrs := c.named("s3.ListObjectsV2")[0]
 	for _, s := range attrs {
 		if s.name == "s3.ListObjectsV2" && (s.attrs["aws.request_id"] == "" || s.attrs["http.response.status_code"] != "200" || s.attrs["hangar.rounds"] == "0" || s.attrs["aws.s3.bucket"] != "") {
@@ -224,7 +234,6 @@ func traced(t *testing.T, c *spans, write, read string, copies int) {
 	}
 }
 
-// forget drops what was received so far.
 func (c *spans) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -243,7 +252,7 @@ func TestErrorLeadsToItsTrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := failed.Response.Header.Get("X-Amz-Request-Id")
-	c.await(t, "s3.GetObject", "ask meta.row > badger.get")
+	await(t, c, "s3.GetObject", "ask meta.row > badger.get")
 	trace, line := "", struct {
 		Request, Code string
 		TraceID       string `json:"trace_id"`
@@ -275,7 +284,11 @@ func TestRequestIsOneTrace(t *testing.T) {
 
 // TestRequestIsOneTraceAcrossProcesses: the context travels with the messages.
 func TestRequestIsOneTraceAcrossProcesses(t *testing.T) {
-	c := collect(t)
+	tracedAcrossProcesses(t, collect(t))
+}
+
+func tracedAcrossProcesses(t *testing.T, c traces) {
+	t.Helper()
 	for _, v := range c.env() {
 		name, value, _ := strings.Cut(v, "=")
 		t.Setenv(name, value)
@@ -283,11 +296,9 @@ func TestRequestIsOneTraceAcrossProcesses(t *testing.T) {
 	cluster := harness.StartCluster(t, "--meta", "3", "--blocks", "3", "--gateways", "2")
 	traced(t, c, cluster.S3[0], cluster.S3[1], 3)
 	services := map[string]bool{}
-	for _, op := range []string{"s3.ListObjectsV2"} {
-		for _, all := range c.named(op) {
-			for _, s := range all {
-				services[s.service] = true
-			}
+	for _, all := range c.named("s3.ListObjectsV2") {
+		for _, s := range all {
+			services[s.service] = true
 		}
 	}
 	for _, want := range []string{"hangar-gateway", "hangar-meta"} {

@@ -133,10 +133,11 @@ func (w *Items) patience(rng *rand.Rand) time.Duration {
 	return time.Duration(1+rng.IntN(3)) * time.Second
 }
 
-// value names what the client writes next.
+// value names what the client writes next. Most are small: in a long run they
+// come to hundreds of megabytes, and some nodes have small disks.
 func (c *itemClient) value() string {
 	c.n++
-	sizes := []int{0, 300, 3 << 10, 20 << 10}
+	sizes := []int{0, 0, 300, 300, 3 << 10, 8 << 10}
 	return valueName(c.id, c.n, sizes[c.rng.IntN(len(sizes))])
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"hangar/tests/consistency/check"
 )
@@ -19,7 +20,28 @@ import (
 type Objects struct {
 	Load
 	Keys int
-	used atomic.Int64
+	// Room is how many bytes may be written in all, 0 for any number: what is
+	// overwritten is kept for a while, and a node whose disk is full for good
+	// does not serve again when faults end. They are spread over Length, after
+	// which only reads go on.
+	Room    int64
+	Length  time.Duration
+	used    atomic.Int64
+	written atomic.Int64
+}
+
+// room takes n bytes of what may be written by now.
+func (w *Objects) room(n int) bool {
+	if w.Room == 0 {
+		return true
+	}
+	const ahead = 0.1 // of all may be written at once
+	share := min(1, ahead+w.History.Now().Seconds()/w.Length.Seconds())
+	if w.written.Add(int64(n)) <= int64(share*float64(w.Room)) {
+		return true
+	}
+	w.written.Add(-int64(n))
+	return false
 }
 
 const (
@@ -37,14 +59,18 @@ func (w *Objects) Run(ctx context.Context, client int) {
 	for n := 0; w.think(ctx, rng); n++ {
 		generation := w.used.Add(1) / objectLife
 		o := check.Op{Client: client, Key: fmt.Sprintf("%slarge/%d-%d", w.Prefix, rng.IntN(w.Keys), generation)}
-		switch rng.IntN(10) {
+		what, size, part := rng.IntN(10), 1<<20+rng.IntN(3<<20), partBytes+1+rng.IntN(2<<20)
+		if what < 3 && !w.room(size) || what == 3 && !w.room(part) {
+			what = 9
+		}
+		switch what {
 		case 0, 1, 2:
-			o.Verb, o.Value = check.Put, valueName(client, n, 1<<20+rng.IntN(3<<20))
+			o.Verb, o.Value = check.Put, valueName(client, n, size)
 			o, _ = w.ask(ctx, rng, o, request{
 				method: http.MethodPut, key: o.Key, body: contentOf(o.Value), header: map[string]string{valueHeader: o.Value},
 			})
 		case 3:
-			o.Verb, o.Value = check.Put, valueName(client, n, partBytes+1+rng.IntN(2<<20))
+			o.Verb, o.Value = check.Put, valueName(client, n, part)
 			o = w.upload(ctx, rng, o)
 		case 4:
 			o.Verb = check.Delete

@@ -9,9 +9,11 @@
 package fleet
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -268,15 +270,19 @@ func (f *Fleet) AwaitHealthy(ctx context.Context, name string) error {
 	}
 	tick := time.NewTicker(30 * time.Millisecond) // polls another process
 	defer tick.Stop()
+	said := errors.New("nobody had time to ask")
 	for {
 		err := f.healthy(ctx, m)
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() == nil {
+			said = err
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%s does not serve: %w", name, err)
+			return fmt.Errorf("%s does not serve: %w", name, said)
 		}
 	}
 }
@@ -292,7 +298,8 @@ func (f *Fleet) healthy(ctx context.Context, m *member) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("its health is %s", resp.Status)
+		why, _ := io.ReadAll(io.LimitReader(resp.Body, 512)) // its status says enough
+		return fmt.Errorf("its health is %s: %s", resp.Status, bytes.TrimSpace(why))
 	}
 	return nil
 }

@@ -104,6 +104,8 @@ func getNodeInfo(c call) (answers[nodeInfo], error) {
 // same things.
 type nodeStatistics struct {
 	Freeform string `json:"freeform"`
+	// Directories is an extension: where a block node keeps its data.
+	Directories []nodeapi.Directory `json:"directories,omitempty"`
 	// Workers is an extension; absent for nodes that could not be asked.
 	Workers []workerInfo `json:"workers,omitempty"`
 }
@@ -118,7 +120,7 @@ func getNodeStatistics(c call) (answers[nodeStatistics], error) {
 		if n.TotalBytes > 0 {
 			fmt.Fprintf(&b, "Disk: %d of %d bytes free\n", n.AvailableBytes, n.TotalBytes)
 		}
-		return nodeStatistics{Freeform: b.String()}
+		return nodeStatistics{Freeform: b.String(), Directories: n.Directories}
 	})
 	if err != nil {
 		return out, err

@@ -147,18 +147,25 @@ func (s *Server) health(c *fiber.Ctx) error {
 	c.Set(fiber.HeaderContentType, "text/plain; charset=utf-8")
 	c.Set(fiber.HeaderCacheControl, "no-store")
 	if s.checks != nil {
-		if r := s.checks.Check(c.UserContext()); !r.OK() {
+		if r := s.checks.Check(c.UserContext()); !r.Serves() {
 			return c.Status(http.StatusServiceUnavailable).SendString(failing(r))
 		}
 	}
-	switch h.Status {
-	case ops.Healthy:
+	switch {
+	case h.Status == ops.Healthy:
 		return c.SendString("Hangar is fully operational\n")
-	case ops.Degraded:
+	case h.Status == ops.Degraded:
 		return c.SendString("Hangar serves requests, but some storage nodes are down or take no writes: see /v2/GetClusterHealth\n")
+	case h.Readable: // a balancer that turned away would take reads away too
+		return c.SendString(readOnly(h.Reasons))
 	default:
 		return c.Status(http.StatusServiceUnavailable).SendString("Hangar cannot serve all requests: see /v2/GetClusterHealth\n")
 	}
+}
+
+// readOnly says why writes are refused, a line for each reason.
+func readOnly(reasons []string) string {
+	return "Hangar serves reads and refuses writes\n" + strings.Join(reasons, "\n") + "\n"
 }
 
 // failing names the checks that failed, a line each.

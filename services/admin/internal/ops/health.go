@@ -32,6 +32,8 @@ type Health struct {
 	Partitions                                   int
 	PartitionsQuorum                             int
 	PartitionsAllOK                              int
+	// Readable says that every partition has a quorum of nodes that answer reads.
+	Readable bool
 	// Changing says that a layout change is under way.
 	Changing bool
 	// Reasons say what keeps the cluster from being healthy.
@@ -41,7 +43,7 @@ type Health struct {
 // Health looks at the layout and at which nodes are up. One whose disk takes no
 // writes counts for no quorum: it may answer reads still, but not all requests.
 func (o *Ops) Health() Health {
-	v, up, sound := o.View(), map[object.NodeID]bool{}, map[object.NodeID]bool{}
+	v, up, sound, reads := o.View(), map[object.NodeID]bool{}, map[object.NodeID]bool{}, map[object.NodeID]bool{}
 	failing := map[object.NodeID]string{}
 	var h Health
 	known := map[object.NodeID]bool{}
@@ -50,6 +52,7 @@ func (o *Ops) Health() Health {
 		if n.Up {
 			up[n.ID] = true
 			h.ConnectedNodes++
+			reads[n.ID] = n.Failing == "" || n.ReadOnly
 			if n.Failing != "" {
 				failing[n.ID] = n.Failing
 			}
@@ -74,9 +77,13 @@ func (o *Ops) Health() Health {
 		h.Partitions = min(len(v.Layout.Meta.Assign), len(v.Layout.Blocks.Assign))
 	}
 	h.KnownNodes = len(known)
+	h.Readable = h.Partitions > 0
 	for p := range h.Partitions {
 		quorumM, allM := reach(&v.Layout.Meta, layout.Partition(p), sound)
 		quorumB, allB := reach(&v.Layout.Blocks, layout.Partition(p), sound)
+		readM, _ := reach(&v.Layout.Meta, layout.Partition(p), reads)
+		readB, _ := reach(&v.Layout.Blocks, layout.Partition(p), reads)
+		h.Readable = h.Readable && readM && readB
 		if quorumM && quorumB {
 			h.PartitionsQuorum++
 		}

@@ -15,6 +15,7 @@ import (
 	"hangar/shared/fault"
 	"hangar/shared/layout"
 	"hangar/shared/metaapi"
+	"hangar/shared/nodeapi"
 	"hangar/shared/object"
 	"hangar/shared/rpc"
 	"hangar/shared/work"
@@ -50,8 +51,12 @@ type Node struct {
 	// Failing says why the node cannot be relied on to store anything, empty
 	// while it can.
 	Failing string
+	// ReadOnly says that Failing keeps the node from nothing but writes.
+	ReadOnly bool
 	// Bytes available and in total where its data lies; zero total: unknown.
 	AvailableBytes, TotalBytes int64
+	// Directories are those of a node that may keep data in several.
+	Directories []nodeapi.Directory
 }
 
 // Fleet knows the processes of the cluster. Safe for concurrent use.

@@ -31,6 +31,8 @@ const (
 	keyWanted  = 'w' // hash → block to be resynchronised
 	keyTurn    = 't' // due time, hash → nothing: the order of those
 	keyMember  = 'p' // partition → since when this node holds it
+	// slot → where a further data directory is
+	keyDirectory = 'v'
 )
 
 // formatVersion stands first in each value that is not empty.

@@ -64,9 +64,11 @@ func New(set *work.Set, st *store.Store, compare func()) (*Tasks, error) {
 		nodeapi.RepairClearResyncQueue: {
 			WorkerOptions: work.WorkerOptions{Name: "clear-resync-queue"}, Step: t.unwant,
 		},
+		nodeapi.RepairRebalance: {WorkerOptions: work.WorkerOptions{Name: "rebalance", Tranquility: "1", Notes: t.rebalanceNotes}, Step: t.rebalance},
 	}
 	for _, kind := range []nodeapi.RepairKind{ // in the order that operators see them
 		nodeapi.RepairScrub, nodeapi.RepairBlocks, nodeapi.RepairBlockRefs, nodeapi.RepairBlockCounts, nodeapi.RepairClearResyncQueue,
+		nodeapi.RepairRebalance,
 	} {
 		var err error
 		if t.tasks[kind], err = set.Task(options[kind]); err != nil {
@@ -90,8 +92,6 @@ func (t *Tasks) Start(g *lifecycle.Group) {
 func (t *Tasks) Repair(r nodeapi.Repair) error {
 	task := t.tasks[r.Kind]
 	switch {
-	case r.Kind == nodeapi.RepairRebalance:
-		return fault.New(fault.NotImplemented, "a node has one data directory: there is nothing to balance")
 	case task == nil:
 		return fault.New(fault.NotImplemented, "%q is no repair of the block service", r.Kind)
 	case r.Kind != nodeapi.RepairScrub:

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"hangar/shared/kv"
 	"hangar/shared/object"
 	"hangar/shared/segment"
+	"hangar/shared/work"
 )
 
 // The most records and bytes that a compaction moves in one commit.
@@ -20,13 +22,37 @@ const (
 	moveBytes   = 16 << 20
 )
 
+// job is how a segment is rewritten: where its records go to, who rests meanwhile
+// (nil: nobody), where to begin, and after how many bytes to leave off, 0: never.
+type job struct {
+	place  func(b blockapi.Block, from segment.ID) (segment.Location, error)
+	worker *work.Worker
+	from   int64
+	budget int64
+}
+
+// errEnough ends a scan when the budget of a job is used up.
+var errEnough = errors.New("enough was moved for now")
+
 // Compact rewrites every segment whose dead share has passed the threshold:
 // what lives is copied to the end of the log, made durable, remembered at its
 // new place, and only then is the file deleted. It is safe at any time and
 // after any crash. A segment with a record that cannot be read is kept.
 func (s *Store) Compact(ctx context.Context) error {
-	s.compacting.Lock()
-	defer s.compacting.Unlock()
+	var errs []error
+	err := s.segments(func(seg segment.Info, live index.Usage) {
+		dead := seg.Bytes - live.LiveBytes
+		if ctx.Err() != nil || seg.Bytes > 0 && float64(dead) < s.opts.DeadShare*float64(seg.Bytes) || s.log.Draining(seg.ID) {
+			return
+		}
+		_, err := s.rewrite(ctx, seg.ID, live, job{place: s.log.AppendMoved, worker: s.workers.compact})
+		errs = append(errs, err)
+	})
+	return errors.Join(append(errs, err)...)
+}
+
+// segments calls visit for each segment that is not busy.
+func (s *Store) segments(visit func(segment.Info, index.Usage)) error {
 	// The files first: a segment that is not busy now has all its records in
 	// the usage read after.
 	segments := s.log.Segments()
@@ -38,37 +64,45 @@ func (s *Store) Compact(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var errs []error
 	for _, seg := range segments {
-		if seg.Busy || ctx.Err() != nil {
-			continue
+		if !seg.Busy {
+			visit(seg, live[seg.ID])
 		}
-		dead := seg.Bytes - live[seg.ID].LiveBytes
-		if seg.Bytes > 0 && float64(dead) < s.opts.DeadShare*float64(seg.Bytes) {
-			continue
-		}
-		if was, stuck := s.stuck[seg.ID]; stuck && was == live[seg.ID].LiveBytes {
-			continue // nothing has changed since it could not be emptied
-		}
-		errs = append(errs, s.rewrite(ctx, seg.ID, live[seg.ID].LiveBlocks))
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
-// rewrite empties a segment and deletes it.
-func (s *Store) rewrite(ctx context.Context, id segment.ID, blocks int64) error {
+// rewrite empties a segment and deletes it, unless nothing has changed since it
+// could not be emptied. When it left off before the end, at is where.
+func (s *Store) rewrite(ctx context.Context, id segment.ID, live index.Usage, j job) (at int64, err error) {
+	s.compacting.Lock()
+	defer s.compacting.Unlock()
+	if was, stuck := s.stuck[id]; stuck && was == live.LiveBytes {
+		return 0, nil
+	}
 	var damage error
-	if blocks > 0 {
-		m := mover{store: s, ctx: ctx}
-		err := s.log.Scan(id, m.visit)
+	if live.LiveBlocks > 0 {
+		m := mover{store: s, ctx: ctx, job: j}
+		err := s.log.ScanFrom(id, j.from, m.visit)
 		if flushed := m.flush(); flushed != nil {
-			return flushed
+			return 0, flushed
 		}
-		if err != nil && !fault.Is(err, fault.Corrupt) {
-			return err
+		switch {
+		case errors.Is(err, errEnough):
+			return m.at, nil
+		case errors.Is(err, segment.ErrGone):
+			return 0, nil // other work has emptied it meanwhile
+		case err != nil && !fault.Is(err, fault.Corrupt):
+			return 0, err
 		}
 		damage = err
 	}
+	return 0, s.discard(ctx, id, damage)
+}
+
+// discard deletes a segment in which nothing lives any more; what was found
+// damaged says why something still may.
+func (s *Store) discard(ctx context.Context, id segment.ID, damage error) error {
 	empty := false
 	err := s.committer.Update(ctx, func(tx *kv.Tx) (err error) {
 		empty, err = index.ForgetSegment(tx, id)
@@ -78,13 +112,17 @@ func (s *Store) rewrite(ctx context.Context, id segment.ID, blocks int64) error 
 		return err
 	}
 	if !empty {
-		s.opts.Log.LogAttrs(ctx, slog.LevelError, "a segment cannot be compacted: some of its blocks are unreadable",
-			slog.Uint64("segment", uint64(id)), slog.Any("error", damage))
+		s.opts.Log.LogAttrs(ctx, slog.LevelError, "a segment cannot be emptied: some of its blocks are unreadable",
+			slog.String("segment", fmt.Sprintf("%016x", uint64(id))), slog.Any("error", damage))
 		return s.remember(id)
 	}
 	delete(s.stuck, id)
+	err = s.log.Remove(id)
+	if errors.Is(err, segment.ErrGone) {
+		return nil
+	}
 	s.counters.SegmentsRemoved.Add(1)
-	return s.log.Remove(id)
+	return err
 }
 
 // remember notes what is left in a segment that could not be emptied.
@@ -101,8 +139,11 @@ func (s *Store) remember(id segment.ID) error {
 type mover struct {
 	store *Store
 	ctx   context.Context
+	job   job
 	moves []move
-	bytes int64
+	bytes int64 // of moves
+	moved int64 // in all
+	at    int64 // the end of the last record that was visited
 	began time.Time
 }
 
@@ -116,6 +157,10 @@ func (m *mover) visit(e segment.Entry) error {
 	if err := m.ctx.Err(); err != nil {
 		return err
 	}
+	if m.job.budget > 0 && m.moved+m.bytes >= m.job.budget {
+		return errEnough
+	}
+	m.at = e.End()
 	s := m.store
 	known, found, err := s.find(e.Hash)
 	if err != nil || !found || known.Location != e.Location {
@@ -134,7 +179,7 @@ func (m *mover) visit(e segment.Entry) error {
 		}
 		return err
 	}
-	to, err := s.log.AppendMoved(blockapi.Block{Hash: e.Hash, PlainBytes: known.PlainBytes, Encoding: known.Encoding, Data: buf})
+	to, err := m.job.place(blockapi.Block{Hash: e.Hash, PlainBytes: known.PlainBytes, Encoding: known.Encoding, Data: buf}, e.Segment)
 	if err != nil {
 		return err
 	}
@@ -176,5 +221,9 @@ func (m *mover) flush() error {
 		return err
 	}
 	s.counters.BytesMoved.Add(m.bytes)
-	return s.workers.compact.Rest(m.ctx, time.Since(m.began))
+	m.moved += m.bytes
+	if m.job.worker == nil {
+		return nil
+	}
+	return m.job.worker.Rest(m.ctx, time.Since(m.began))
 }

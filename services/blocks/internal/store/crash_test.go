@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -20,12 +21,16 @@ import (
 	"hangar/shared/segment"
 )
 
-const crashDir = "HANGAR_BLOCKS_TEST_CRASH_DIR"
+const (
+	crashDir = "HANGAR_BLOCKS_TEST_CRASH_DIR"
+	// crashDirs is the configuration of data directories, as spread takes it.
+	crashDirs = "HANGAR_BLOCKS_TEST_CRASH_DIRS"
+)
 
 // TestMain turns the test binary into the writer that TestKill kills.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashDir); dir != "" {
-		if err := writeUntilKilled(dir); err != nil {
+		if err := writeUntilKilled(dir, os.Getenv(crashDirs)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -35,12 +40,14 @@ func TestMain(m *testing.M) {
 
 // writeUntilKilled puts blocks from many goroutines and prints the hash of
 // each once it is acknowledged. Compaction and rollover run meanwhile.
-func writeUntilKilled(dir string) error {
+// So do, with several directories, draining and rebalancing.
+func writeUntilKilled(dir, dirs string) error {
 	w := &world{dir: dir, verdicts: make(map[blockapi.Owner]blockapi.Verdict)}
 	w.opts = crashOptions(w)
+	configure(&testing.T{}, &w.opts, filepath.Dir(dir), dirs)
 	w.start(&testing.T{})
 	var out sync.Mutex
-	failed := make(chan error, 9)
+	failed := make(chan error, 10)
 	for i := range 8 {
 		go func() {
 			for n := 0; ; n++ {
@@ -79,12 +86,26 @@ func writeUntilKilled(dir string) error {
 			}
 		}
 	}()
+	go func() {
+		for ctx := context.Background(); dirs != ""; {
+			if err := w.Drain(ctx); err != nil {
+				failed <- err
+			}
+			for r := (Rebalanced{}); !r.Done; {
+				var err error
+				if r, err = w.Rebalance(ctx, r); err != nil {
+					failed <- err
+					return
+				}
+			}
+		}
+	}()
 	return <-failed
 }
 
 func crashOptions(w *world) Options {
 	return Options{
-		Grace: grace, Verifier: w, DeadShare: 0.2,
+		Node: testNode, Grace: grace, Verifier: w, DeadShare: 0.2,
 		Clock:    func() time.Duration { return time.Duration(w.clock.Load()) },
 		Segments: segment.Options{SegmentBytes: 1 << 20, ReserveBytes: 1},
 	}
@@ -96,38 +117,62 @@ func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	acked := make(map[object.Hash]bool)
 	for round := range 4 {
-		killWriter(t, dir, 40+round*35, acked)
-		w := &world{dir: dir, verdicts: make(map[blockapi.Owner]blockapi.Verdict)}
-		w.opts = crashOptions(w)
-		w.start(t)
-		for h := range acked {
-			b, err := w.Get(t.Context(), h)
-			if err == nil {
-				err = w.codec.Verify(b)
-			}
-			if err != nil {
-				t.Fatalf("round %d: an acknowledged block: %v", round, err)
-			}
-		}
-		checkSegments(t, w)
-		plain := blocktest.Random(10_000)
-		h := w.put(t, blocktest.Owner(), plain)
-		if b, err := w.Get(t.Context(), h); err != nil || !bytes.Equal(b.Data, plain) {
-			t.Fatal(err)
-		}
-		w.close()
+		killAndCheck(t, dir, "", 40+round*35, acked)
 	}
 	t.Logf("%d acknowledged blocks", len(acked))
+}
+
+// TestKillWithDirectories does the same while directories are added, drained,
+// filled alike and taken back into use.
+func TestKillWithDirectories(t *testing.T) {
+	root := t.TempDir()
+	for _, name := range []string{"node", "a", "b", "c"} {
+		if err := os.Mkdir(filepath.Join(root, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	acked := make(map[object.Hash]bool)
+	for round, dirs := range []string{"", "main,%a", "main=ro,%a=1GB,%b=3GB", "%a=ro,%b,%c", "%a,%b=ro,%c", "main=1GB,%a,%b,%c=ro"} {
+		killAndCheck(t, filepath.Join(root, "node"), dirs, 60+round*20, acked)
+	}
+	t.Logf("%d acknowledged blocks", len(acked))
+}
+
+// killAndCheck kills a writer after n acknowledgements. The directories are those
+// of the configuration, beside dir.
+func killAndCheck(t *testing.T, dir, dirs string, n int, acked map[object.Hash]bool) {
+	t.Helper()
+	killWriter(t, dir, dirs, n, acked)
+	w := &world{dir: dir, verdicts: make(map[blockapi.Owner]blockapi.Verdict)}
+	w.opts = crashOptions(w)
+	configure(t, &w.opts, filepath.Dir(dir), dirs)
+	w.start(t)
+	for h := range acked {
+		b, err := w.Get(t.Context(), h)
+		if err == nil {
+			err = w.codec.Verify(b)
+		}
+		if err != nil {
+			t.Fatalf("%q: an acknowledged block: %v", dirs, err)
+		}
+	}
+	checkSegments(t, w)
+	plain := blocktest.Random(10_000)
+	h := w.put(t, blocktest.Owner(), plain)
+	if b, err := w.Get(t.Context(), h); err != nil || !bytes.Equal(b.Data, plain) {
+		t.Fatal(err)
+	}
+	w.close()
 }
 
 // checkSegments walks every file: after a restart there is no torn record.
 func checkSegments(t *testing.T, w *world) {
 	t.Helper()
 	for _, s := range w.log.Segments() {
-		err := w.log.Scan(s.ID, func(e segment.Entry) error {
+		err := w.log.ScanFrom(s.ID, 0, func(e segment.Entry) error {
 			return w.log.Read(e.Location, make([]byte, e.StoredBytes))
 		})
-		if fault.Is(err, fault.Corrupt) {
+		if fault.Is(err, fault.Corrupt) && !w.log.Draining(s.ID) { // what is only drained is not cut
 			t.Errorf("segment %d: %v", s.ID, err)
 		} else if err != nil {
 			t.Fatal(err)
@@ -137,10 +182,10 @@ func checkSegments(t *testing.T, w *world) {
 
 // killWriter runs a writer in dir, kills it after about n acknowledgements and
 // adds those to acked.
-func killWriter(t *testing.T, dir string, n int, acked map[object.Hash]bool) {
+func killWriter(t *testing.T, dir, dirs string, n int, acked map[object.Hash]bool) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
-	cmd.Env = append(os.Environ(), crashDir+"="+dir)
+	cmd.Env = append(os.Environ(), crashDir+"="+dir, crashDirs+"="+dirs)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()

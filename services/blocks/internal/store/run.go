@@ -22,10 +22,13 @@ const (
 	sweepCheck   = time.Minute
 	clockEvery   = time.Minute
 	maxCollect   = 30 * time.Second
+	// drainEvery is how often it is looked whether what could not be drained can
+	// be now.
+	drainEvery = time.Minute
 )
 
 // workers are the store's background work, as operators see it.
-type workers struct{ collect, sweep, compact *work.Worker }
+type workers struct{ collect, sweep, compact, drain *work.Worker }
 
 // employ makes the workers part of a set.
 func (s *Store) employ(set *work.Set) error {
@@ -46,6 +49,7 @@ func (s *Store) employ(set *work.Set) error {
 		collect: add(work.WorkerOptions{Name: "collect", Queue: s.gc.queued.Load}),
 		sweep:   add(work.WorkerOptions{Name: "sweep", Tranquility: "1"}),
 		compact: add(work.WorkerOptions{Name: "compact", Tranquility: "1"}),
+		drain:   add(work.WorkerOptions{Name: "drain", Tranquility: "1", Queue: s.undrained}),
 	}
 	return err
 }
@@ -63,8 +67,32 @@ func (s *Store) Run(ctx context.Context) error {
 		every(s.workers.collect, min(s.opts.Grace/10, maxCollect), s.Collect)
 		every(s.workers.sweep, sweepCheck, s.sweepIfDue)
 		every(s.workers.compact, compactEvery, s.Compact)
+		s.workers.drain.Go(g, s.keepDraining)
+		g.Go("directories", s.log.Run)
 		return nil
 	})
+}
+
+// keepDraining drains at once, and looks again later.
+func (s *Store) keepDraining(ctx context.Context) error {
+	s.workers.drain.Busy()
+	if err := s.Drain(ctx); ctx.Err() == nil {
+		s.workers.drain.Result(err)
+	}
+	s.workers.drain.Idle()
+	return s.workers.drain.Every(ctx, drainEvery, s.Drain)
+}
+
+// undrained is how many blocks live in directories that are drained.
+func (s *Store) undrained() (n int64) {
+	left, err := s.draining()
+	if err != nil {
+		return 0 // the drain itself reports it
+	}
+	for _, d := range left {
+		n += d.LiveBlocks
+	}
+	return n
 }
 
 // keepClock saves the age of the node now and then. Errors are logged: the next

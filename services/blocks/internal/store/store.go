@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"hangar/services/blocks/internal/index"
+	"hangar/services/blocks/internal/volume"
 	"hangar/shared/blockapi"
 	"hangar/shared/blockapi/blockcodec"
 	"hangar/shared/fault"
@@ -29,6 +30,10 @@ import (
 
 // Options of a Store.
 type Options struct {
+	// Node is whose blocks they are; Directories are its data directories, none:
+	// only the main one. A main directory that is not among them is drained.
+	Node        object.NodeID
+	Directories []volume.Spec
 	// Segments says how the files are kept.
 	Segments segment.Options
 	// Grace is how long an owner must not have been touched before it may be
@@ -87,7 +92,7 @@ type Store struct {
 	opts      Options
 	index     kv.Store
 	committer *kv.Committer
-	log       *segment.Log
+	log       *volume.Set
 	codec     *blockcodec.Codec
 	now       func() time.Duration
 	gc        *collector
@@ -98,8 +103,8 @@ type Store struct {
 	wanted     wanted
 	workers    workers
 
-	// compacting serializes compactions; it guards stuck: what lives in the
-	// segments that cannot be emptied.
+	// compacting is held while a segment is rewritten; it guards stuck: what lives
+	// in the segments that cannot be emptied.
 	compacting sync.Mutex
 	stuck      map[segment.ID]int64
 
@@ -118,8 +123,8 @@ type Counters struct {
 	OldEpochs, Repaired, RepairedRefs atomic.Int64
 }
 
-// Open opens the blocks in dir, whose index is idx. The caller closes idx after
-// the Store.
+// Open opens the blocks in the main directory dir and those that opts name, whose
+// index is idx. The caller closes idx after the Store.
 func Open(dir string, idx kv.Store, opts Options) (*Store, error) {
 	opts = opts.withDefaults()
 	codec, err := blockcodec.New(opts.Buffers, opts.Concurrency)
@@ -127,11 +132,14 @@ func Open(dir string, idx kv.Store, opts Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{opts: opts, index: idx, committer: kv.NewCommitter(idx), codec: codec, now: opts.Clock, stuck: make(map[segment.ID]int64)}
-	segments := filepath.Join(dir, "segments")
-	if err := claim(idx, segments); err != nil {
+	if err := claim(idx, volume.SegmentsOf(dir)); err != nil {
 		return nil, err
 	}
 	if err := index.Migrate(idx); err != nil {
+		return nil, err
+	}
+	dirs, err := directories(dir, idx, opts)
+	if err != nil {
 		return nil, err
 	}
 	durable := make(map[segment.ID]int64)
@@ -157,7 +165,7 @@ func Open(dir string, idx kv.Store, opts Options) (*Store, error) {
 	if err := s.employ(opts.Work); err != nil {
 		return nil, err
 	}
-	s.log, err = segment.Open(segments, opts.Segments, durable)
+	s.log, err = volume.Open(dirs, opts.Segments, durable)
 	return s, err
 }
 
@@ -194,9 +202,9 @@ func (s *Store) Writable() error {
 	return s.index.Writable()
 }
 
-// DiskFailing says why the segments' disk is not to be relied on; see
-// segment.Log.
-func (s *Store) DiskFailing(stall time.Duration) error { return s.log.Failing(stall) }
+// DiskFailing says why no data directory is to be relied on for new blocks; nil
+// while one is.
+func (s *Store) DiskFailing() error { return s.log.Failing() }
 
 // Traffic is the bytes that blocks were written and read with.
 func (s *Store) Traffic() (written, read int64) { return s.log.Traffic() }
@@ -237,17 +245,11 @@ func (s *Store) Put(ctx context.Context, epoch uint64, owner blockapi.Owner, b b
 
 // write stores a block in place of the bad copy, if there is one.
 func (s *Store) write(ctx context.Context, commit commit, owner blockapi.Owner, b blockapi.Block, bad segment.Location) error {
-	at, err := s.append(ctx, b)
+	at, err := s.durably(ctx, b)
 	if err != nil {
 		return err
 	}
 	defer s.log.Settle(at)
-	_, syncing := span.Start(ctx, "segment.sync")
-	err = s.log.Sync(at)
-	syncing.End(err)
-	if err != nil {
-		return err
-	}
 	known := index.Block{Location: at, Encoding: b.Encoding, PlainBytes: b.PlainBytes}
 	err = commit(ctx, func(tx *kv.Tx) error {
 		return index.PutBlock(tx, s.touch(owner), b.Hash, known, bad)
@@ -256,6 +258,31 @@ func (s *Store) write(ctx context.Context, commit commit, owner blockapi.Owner, 
 		s.unreadable.forget(b.Hash)
 	}
 	return err
+}
+
+// durably writes a block's record and makes it durable. The caller settles it.
+// Where a directory turns out not to sync, the next one is tried: what may lie
+// in the first is remembered by nobody.
+func (s *Store) durably(ctx context.Context, b blockapi.Block) (segment.Location, error) {
+	var failed error
+	for range s.log.Len() {
+		at, err := s.append(ctx, b)
+		if err != nil && failed != nil {
+			err = fault.Wrap(fault.KindOf(err), errors.Join(failed, err), "after a directory failed")
+		}
+		if err != nil {
+			return segment.Location{}, err
+		}
+		_, syncing := span.Start(ctx, "segment.sync")
+		err = s.log.Sync(at)
+		syncing.End(err)
+		if err == nil {
+			return at, nil
+		}
+		s.log.Settle(at)
+		failed = err
+	}
+	return segment.Location{}, failed
 }
 
 // append writes a block's record, not yet durable. The caller settles it.

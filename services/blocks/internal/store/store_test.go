@@ -109,6 +109,20 @@ func (w *world) start(t testing.TB) {
 	})
 }
 
+// tryOpen opens the store and closes it again.
+func (w *world) tryOpen(t testing.TB) error {
+	t.Helper()
+	idx, err := badgerkv.Open(filepath.Join(w.dir, "index"), badgerkv.Options{ReserveBytes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(w.dir, idx, w.opts)
+	if err == nil {
+		err = errors.Join(errors.New("it opened"), s.Close())
+	}
+	return errors.Join(err, idx.Close())
+}
+
 func (w *world) restart(t testing.TB) {
 	t.Helper()
 	w.close()

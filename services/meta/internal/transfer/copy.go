@@ -46,8 +46,10 @@ func (w *Worker) Run(ctx context.Context) error {
 		case <-w.wake:
 		}
 		for w.begin() && ctx.Err() == nil {
+			w.o.Work.Busy()
 			w.pass(ctx)
 		}
+		w.o.Work.Idle()
 	}
 }
 
@@ -82,12 +84,14 @@ func (w *Worker) pass(ctx context.Context) {
 			return
 		case err == nil:
 			pause = backOff
-			if w.o.Rest != nil && w.o.Rest(ctx, time.Since(began)) != nil {
+			w.o.Work.Progress("%d partitions left", w.Left())
+			w.o.Work.Result(nil)
+			if w.o.Work.Rest(ctx, time.Since(began)) != nil {
 				return
 			}
 			continue
 		}
-		w.failed(ctx, err)
+		w.failed(err)
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
@@ -99,8 +103,8 @@ func (w *Worker) pass(ctx context.Context) {
 	}
 }
 
-func (w *Worker) failed(ctx context.Context, err error) {
-	w.o.Log.WarnContext(ctx, "rows are not copied to new members yet", "error", err)
+func (w *Worker) failed(err error) {
+	w.o.Work.Result(err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.last = err.Error()

@@ -17,11 +17,9 @@ package transfer
 
 import (
 	"context"
-	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"hangar/services/meta/internal/record"
 	"hangar/shared/fault"
@@ -31,6 +29,7 @@ import (
 	"hangar/shared/nodeapi"
 	"hangar/shared/object"
 	"hangar/shared/rpc"
+	"hangar/shared/work"
 )
 
 // Options are what a Worker stands on.
@@ -46,10 +45,8 @@ type Options struct {
 	// Recommit writes a row again, under the ring in force or a newer one; see
 	// metaapi.Client.Recommit.
 	Recommit func(context.Context, metaapi.RowKey) error
-	// Rest is called after each page with how long that took, and may wait to
-	// let requests go first; nil does not.
-	Rest func(ctx context.Context, took time.Duration) error
-	Log  *slog.Logger
+	// Work rests after each page as operators say.
+	Work *work.Worker
 }
 
 // Worker carries out the orders of one node. All methods are safe for

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -20,6 +19,7 @@ import (
 	"hangar/shared/nodeapi"
 	"hangar/shared/object"
 	"hangar/shared/register"
+	"hangar/shared/work"
 )
 
 const rows = 3000 // several pages
@@ -30,6 +30,7 @@ type world struct {
 	ring  *metatest.Rings
 	nodes []object.NodeID
 	store kv.Store
+	set   *work.Set
 
 	mu     sync.Mutex
 	copied map[metaapi.RowKey]int // guarded by mu
@@ -92,9 +93,19 @@ func (w *world) setFail(err error) {
 func (w *world) start(t *testing.T) (worker *transfer.Worker, stop func()) {
 	t.Helper()
 	writer := kv.NewCommitter(w.store)
-	worker, err := transfer.New(transfer.Options{
+	set, err := work.Open(work.Options{Service: "meta"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(set.Close)
+	w.set = set
+	busy, err := set.Worker(work.WorkerOptions{Name: "copy", Tranquility: "0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	worker, err = transfer.New(transfer.Options{
 		Self: object.NewNodeID(), Store: w.store, Writer: writer, Ring: w.ring.Ring, Caller: w.net,
-		Recommit: w.recommit, Log: slog.New(slog.DiscardHandler),
+		Recommit: w.recommit, Work: busy,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -163,6 +174,33 @@ func TestCopyGoesOn(t *testing.T) {
 	if again > 1024 { // the page under way
 		t.Errorf("%d rows were copied again", again)
 	}
+}
+
+// TestItRests as an operator says, and goes on at once when told otherwise.
+func TestItRests(t *testing.T) {
+	w := newWorld(t)
+	worker, _ := w.start(t)
+	if err := w.set.SetVariable(context.Background(), "copy-tranquility", "99"); err != nil {
+		t.Fatal(err)
+	}
+	all := everything()
+	state := func() nodeapi.WorkerState {
+		list, err := w.set.Workers(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list[0].State
+	}
+	until(t, worker, all, func(p nodeapi.Progress) bool {
+		if len(p.Done) > 0 {
+			t.Fatal("it was over before it rested")
+		}
+		return state() == nodeapi.Throttled
+	})
+	if err := w.set.SetVariable(context.Background(), "copy-tranquility", "0"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, worker, all, func(p nodeapi.Progress) bool { return len(p.Done) == len(all.Partitions) && state() == nodeapi.Idle })
 }
 
 func TestOrdersThatAreRefused(t *testing.T) {

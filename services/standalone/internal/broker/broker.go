@@ -4,18 +4,25 @@
 package broker
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"text/template"
-	"time"
 
 	"hangar/shared/control"
+	"hangar/shared/rpc"
 )
 
-// Services are those that have a user of their own, in order.
-var Services = []string{"gateway", "meta", "blocks", "admin"}
+// Accounts of NATS. Nothing passes between them but what ControlAccount lets the
+// other see of the control state. See docs/adr/0021.
+const (
+	ServicesAccount = "HANGAR"
+	// ControlAccount holds the stream of the control state. Only the user control
+	// is in it.
+	ControlAccount = "HANGAR_CONTROL"
+)
 
 // Rule allows subjects (patterns) for a reason.
 type Rule struct {
@@ -26,11 +33,15 @@ type Rule struct {
 // User is what the processes of one service may do.
 type User struct {
 	Name string
+	// Account is where it is: ServicesAccount or ControlAccount.
+	Account string
+	// Service is the one whose processes have its password.
+	Service string
 	// Inbox is the prefix of the subjects that this user's answers arrive on. No
 	// other user may listen there.
 	Inbox string
-	// Publish are the subjects that it may send to on its own. Besides, it may
-	// answer each request that reached it, once.
+	// Publish are the subjects that it may send to, answers included. There is no
+	// right to answer whatever asks: who asks chooses the subject of the answer.
 	Publish []Rule
 	// Subscribe are the subjects that it may listen on.
 	Subscribe []Rule
@@ -46,15 +57,18 @@ func Users() []User {
 			{slices.Concat(of("blocks.p", "put", "ref"), of("blocks.n", "put", "get", "ref")), "write, read and refer to blocks"},
 			{[]string{"hangar.blocks.all.release"}, "hint that blocks have lost their owner"},
 			{[]string{"hangar.admin.any.create-bucket", "hangar.admin.any.delete-bucket"}, "pass on what S3 clients ask for"},
+			{answers("admin"), "answer operators"},
 		}, Subscribe: []Rule{{of("gateway.p", "changed"), "hear that items have been written"}}},
 		{Name: "meta", Publish: []Rule{
 			{of("meta.p", "row"), "finish and carry over rows"},
 			{of("meta.n", "scan", "inventory", "digests", "states", "forget"), "compare with other members"},
+			{answers("gateway", "meta", "blocks", "admin"), "answer whoever asks for rows"},
 		}, Subscribe: []Rule{{serves("meta", "p", "n"), "serve rows, peers and operators"}}},
 		{Name: "blocks", Publish: []Rule{
 			{of("blocks.n", "get", "list", "digests", "confirm"), "fetch from and compare with other members"},
 			{[]string{"hangar.blocks.all.release"}, "hint that blocks have lost their owner"},
 			{of("meta.p", "row"), "ask whether owners live"},
+			{answers("gateway", "blocks", "admin"), "answer whoever asks for blocks"},
 		}, Subscribe: []Rule{{serves("blocks", "p", "n", "all"), "serve blocks, peers and operators"}}},
 		{Name: "admin", Publish: []Rule{
 			{of("meta.n", "adopt", "transfer"), "drive layout changes"},
@@ -65,22 +79,27 @@ func Users() []User {
 			{slices.Concat(of("meta.p", "row"), of("meta.n", "scan", "counters")), "see whether buckets are empty, count them"},
 			{[]string{"hangar.control.all.barrier"}, "wait until all have seen a change"},
 			{[]string{"$SRV.STATS"}, "see who is there"},
-			{[]string{"$KV." + control.BucketName + ".>"}, "change the control state"},
-			{stream("STREAM.CREATE", "STREAM.UPDATE", "STREAM.MSG.GET", "STREAM.PURGE"), "make, read and restore the control state"},
+			{answers("gateway", "admin"), "answer gateways and other admin processes"},
 		}, Subscribe: []Rule{{serves("admin", "n", "any"), "serve gateways and other admin processes"}}},
 	}
 	for i := range users {
-		users[i].common()
+		users[i].service()
 	}
-	return users
+	return append(users, User{
+		Name: "control", Account: ControlAccount, Service: "admin", Inbox: "_INBOX_control", Publish: []Rule{
+			{[]string{"$KV." + control.BucketName + ".>"}, "change the control state"},
+			{stream("STREAM.CREATE", "STREAM.UPDATE", "STREAM.MSG.GET", "STREAM.PURGE"), "make, read and restore it"},
+			{[]string{control.StreamInfoSubject}, "ask how far it goes"},
+		}, Subscribe: []Rule{{[]string{"_INBOX_control.>"}, "answers to what it asked"}},
+	})
 }
 
-// common adds what every process does.
-func (u *User) common() {
-	u.Inbox = "_INBOX_" + u.Name
-	u.Publish = append(u.Publish, Rule{stream("STREAM.INFO", "CONSUMER.CREATE.>", "CONSUMER.INFO.*",
-		"CONSUMER.MSG.NEXT.*", "CONSUMER.DELETE.*"), "follow the control state"})
+// service adds what every process does.
+func (u *User) service() {
+	u.Account, u.Service, u.Inbox = ServicesAccount, u.Name, "_INBOX_"+u.Name
+	u.Publish = append(u.Publish, Rule{[]string{control.InfoSubject, control.ReadSubject}, "follow the control state"})
 	u.Subscribe = append(u.Subscribe,
+		Rule{[]string{control.ChangedSubject}, "learn that the control state has changed"},
 		Rule{[]string{u.Inbox + ".>"}, "answers to what it asked"},
 		Rule{[]string{"hangar.control.all.barrier"}, "say that it has seen a change"},
 		Rule{[]string{
@@ -105,17 +124,18 @@ func serves(service string, ways ...string) (subjects []string) {
 	return subjects
 }
 
-// stream are requests to JetStream about the stream of the control state. What
-// follows a verb with a dot comes after the stream's name.
+// answers are where processes of other services wait for answers.
+func answers(users ...string) (subjects []string) {
+	for _, u := range users {
+		subjects = append(subjects, rpc.AnswersPrefix("_INBOX_"+u)+">")
+	}
+	return subjects
+}
+
+// stream are requests to JetStream about the stream of the control state.
 func stream(verbs ...string) (subjects []string) {
 	for _, v := range verbs {
-		rest := ""
-		for _, tail := range []string{".>", ".*"} {
-			if cut, ok := strings.CutSuffix(v, tail); ok {
-				v, rest = cut, tail
-			}
-		}
-		subjects = append(subjects, "$JS.API."+v+".KV_"+control.BucketName+rest)
+		subjects = append(subjects, "$JS.API."+v+".KV_"+control.BucketName)
 	}
 	return subjects
 }
@@ -128,43 +148,74 @@ func subjects(rules []Rule) (all []string) {
 	return slices.Compact(all)
 }
 
-// answerTime is how long after a request its answer may be sent: longer than
-// any request waits.
-const answerTime = 5 * time.Minute
+// marker begins the file that WriteConfig writes. Its number changes when
+// processes of this version cannot work with what an earlier one wrote.
+const marker = "# Users of Hangar, version 2."
 
 var configuration = template.Must(template.New("").Funcs(template.FuncMap{"subjects": subjects}).Parse(
-	`# Who may say what: the users of Hangar and their permissions. Include this file
-# in the configuration of every NATS server. It holds hashes of passwords only.
-authorization {
-  timeout: 5
-  users: [
-{{- range .Users}}
-    {
-      user: "{{.Name}}"
-      password: "{{index $.Hashes .Name}}"
-      permissions: {
-        publish: { allow: [
-{{- range subjects .Publish}}
-          "{{.}}"
-{{- end}}
-        ] }
-        subscribe: { allow: [
-{{- range subjects .Subscribe}}
-          "{{.}}"
-{{- end}}
-        ] }
-        allow_responses: { max: 1, expires: "{{$.Expires}}" }
-      }
-    }
-{{- end}}
-  ]
+	`{{.Marker}} Who may say what. Include this file in the
+# configuration of every NATS server. It holds hashes of passwords only.
+accounts {
+  {{.Control}} {
+    jetstream: enabled
+    users: [{{range .Users}}{{if eq .Account $.Control}}{{template "user" .}}{{end}}{{end}}
+    ]
+    exports: [
+      { service: "{{.StreamInfo}}", accounts: [{{.Services}}] }
+      { service: "{{.Read}}", response_type: "stream", accounts: [{{.Services}}] }
+      { stream: "{{.Changed}}", accounts: [{{.Services}}] }
+    ]
+  }
+  {{.Services}} {
+    users: [{{range .Users}}{{if eq .Account $.Services}}{{template "user" .}}{{end}}{{end}}
+    ]
+    imports: [
+      { service: { account: {{.Control}}, subject: "{{.StreamInfo}}" }, to: "{{.Info}}" }
+      { service: { account: {{.Control}}, subject: "{{.Read}}" } }
+      { stream: { account: {{.Control}}, subject: "{{.Changed}}" } }
+    ]
+  }
 }
-`))
+{{define "user"}}
+      {
+        user: "{{.Name}}"
+        password: "{{.Hash}}"
+        permissions: {
+          publish: { allow: [
+{{- range subjects .Publish}}
+            "{{.}}"
+{{- end}}
+          ] }
+          subscribe: { allow: [
+{{- range subjects .Subscribe}}
+            "{{.}}"
+{{- end}}
+          ] }
+        }
+      }
+{{- end}}`))
 
 // WriteConfig writes the table in the format of NATS servers' configuration.
 // hashes are the bcrypt hashes of the users' passwords, by user.
 func WriteConfig(w io.Writer, hashes map[string]string) error {
-	return configuration.Execute(w, map[string]any{"Users": Users(), "Hashes": hashes, "Expires": answerTime})
+	type hashed struct {
+		User
+		Hash string
+	}
+	var users []hashed
+	for _, u := range Users() {
+		users = append(users, hashed{u, hashes[u.Name]})
+	}
+	return configuration.Execute(w, map[string]any{
+		"Marker": marker, "Users": users, "Services": ServicesAccount, "Control": ControlAccount,
+		"Info": control.InfoSubject, "StreamInfo": control.StreamInfoSubject, "Read": control.ReadSubject, "Changed": control.ChangedSubject,
+	})
+}
+
+// Outdated reports whether a file was written by WriteConfig of an earlier
+// version, with which processes of this one do not work.
+func Outdated(config []byte) bool {
+	return bytes.HasPrefix(config, []byte("# Who may say what: the users of Hangar"))
 }
 
 // WriteTable writes the table for people, in Markdown.

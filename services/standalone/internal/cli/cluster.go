@@ -248,8 +248,18 @@ func nodeInfo(c *client) *cobra.Command {
 }
 
 type nodeFigures struct {
-	Freeform string `json:"freeform"`
-	Blocks   *struct {
+	Freeform    string `json:"freeform"`
+	Directories []struct {
+		Path          string `json:"path"`
+		State         string `json:"state"`
+		Why           string `json:"why"`
+		CapacityBytes int64  `json:"capacityBytes"`
+		UsedBytes     int64  `json:"usedBytes"`
+		LiveBytes     int64  `json:"liveBytes"`
+		LiveBlocks    int64  `json:"liveBlocks"`
+		FreeBytes     int64  `json:"freeBytes"`
+	} `json:"directories"`
+	Blocks *struct {
 		Entries int64 `json:"rcEntries"`
 		Queue   int64 `json:"resyncQueueLen"`
 		Errors  int64 `json:"resyncErrors"`
@@ -299,8 +309,36 @@ func printFigures(p *terminal.Page, m perNode[nodeFigures]) {
 			}
 			p.Table(t)
 		}
+		n.printDirectories(p)
 		if b := n.Blocks; b != nil {
 			p.Line("Blocks: ", terminal.Count(b.Entries), ", to bring or drop: ", terminal.Count(b.Queue), ", with errors: ", terminal.Count(b.Errors))
+		}
+	}
+}
+
+func (n nodeFigures) printDirectories(p *terminal.Page) {
+	if len(n.Directories) == 0 {
+		return
+	}
+	t := terminal.NewTable("DIRECTORY", "STATE", ">CAPACITY", ">USED", ">LIVE", ">BLOCKS", ">FREE ON DISK")
+	for _, d := range n.Directories {
+		capacity := "the disk"
+		if d.CapacityBytes > 0 {
+			capacity = terminal.Bytes(d.CapacityBytes)
+		}
+		state := terminal.Good(d.State)
+		switch d.State {
+		case "full", "failing":
+			state = terminal.Bad(d.State)
+		case "draining", "empty":
+			state, capacity = terminal.Warn(d.State), ""
+		}
+		t.Row(d.Path, state, capacity, terminal.Bytes(d.UsedBytes), terminal.Bytes(d.LiveBytes), terminal.Count(d.LiveBlocks), terminal.Bytes(d.FreeBytes))
+	}
+	p.Table(t)
+	for _, d := range n.Directories {
+		if d.Why != "" {
+			p.Line(terminal.Bad(d.Path+" is "+d.State), ": ", d.Why)
 		}
 	}
 }

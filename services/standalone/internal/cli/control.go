@@ -18,7 +18,8 @@ func controlCommand(c *client, s Servers) *cobra.Command {
 a copy of it in DIR/control.export, which is as good as one made with export.
 
 Should NATS have lost its data, stop the cluster's other processes, start NATS
-empty, and restore the newest copy.`,
+empty, and restore the newest copy. Where NATS has a user for it (control), say
+so with HANGAR_NATS_USER and HANGAR_NATS_PASSWORD_FILE.`,
 		Example: "  hangar control export --nats nats://10.0.0.1:4222 backup.control",
 	}
 	cmd.PersistentFlags().StringVar(&at.NATS, "nats", "", "NATS servers (default from HANGAR_NATS_URL); or --data for the directory of a stopped server")

@@ -7,7 +7,7 @@
 //	credentials.json         how operators reach the cluster
 //	nats/                    users.conf (hashes and permissions), tls.*, cluster.secret
 //	gateway/ meta/ blocks/   nats.password; the gateway also tls.*
-//	admin/                   nats.password, admin.token, tls.*
+//	admin/                   nats.password, control.password, admin.token, tls.*
 //	balancer/                tls.pem
 //
 // Each folder holds a copy of ca.crt. Everything but that has mode 0600.
@@ -119,8 +119,8 @@ func (m *maker) folder(name string, hosts []string) error {
 // hashes and permissions.
 func (m *maker) users() error {
 	hashes := map[string]string{}
-	for _, service := range broker.Services {
-		password, err := m.once(service+"/nats.password", secret)
+	for _, u := range broker.Users() {
+		password, err := m.once(PasswordFile(u), secret)
 		if err != nil {
 			return err
 		}
@@ -129,13 +129,21 @@ func (m *maker) users() error {
 		if err != nil {
 			return err
 		}
-		hashes[service] = string(hash)
+		hashes[u.Name] = string(hash)
 	}
 	var b bytes.Buffer
 	if err := broker.WriteConfig(&b, hashes); err != nil {
 		return err
 	}
 	return m.write("nats/users.conf", b.Bytes())
+}
+
+// PasswordFile is where the password of a user is, below Options.Dir.
+func PasswordFile(u broker.User) string {
+	if u.Name == u.Service {
+		return u.Service + "/nats.password"
+	}
+	return u.Service + "/" + u.Name + ".password"
 }
 
 // access makes the admin token, the first key, and the file that says how to
