@@ -21,8 +21,9 @@ const (
 	wakeups = 500
 	// pause lets a poll that was sent get to wait: nobody says when it does.
 	pause = 5 * time.Millisecond
-	// crowdStep polls are sent at once.
-	crowdStep = 100
+	// crowdStep polls are sent at once, crowdTries times at most.
+	crowdStep  = 100
+	crowdTries = 5
 	// nothingSeen is the causality token of who has seen nothing.
 	nothingSeen = "AAAAAAAAAAA"
 )
@@ -91,20 +92,34 @@ func crowd(ours *side, idle time.Duration) (held []*load.Held, err error) {
 	return held, nil
 }
 
-// hold sends polls of items that do not exist, and pauses for them to wait: all
-// at once they would be more requests than may be served at a time.
+// hold has polls of items wait that do not exist. One that is refused, because
+// more requests come than are served at a time, is sent again.
 func hold(cl *load.Client) (held []*load.Held, err error) {
-	for i := range waiting {
-		if i%crowdStep == 0 {
-			time.Sleep(crowdStep * time.Millisecond)
+	held = make([]*load.Held, waiting)
+	for range crowdTries {
+		sent := 0
+		for i, h := range held {
+			if h != nil && h.Waiting() {
+				continue
+			}
+			if h != nil {
+				_ = h.Close() // it was answered
+			}
+			if sent++; sent%crowdStep == 0 {
+				time.Sleep(crowdStep * time.Millisecond)
+			}
+			if held[i], err = cl.Hold(context.Background(), "GET", pollPartition(i), pollQuery(sortKey(int64(i)), nothingSeen)); err != nil {
+				return slices.DeleteFunc(held, func(h *load.Held) bool { return h == nil }), err
+			}
 		}
-		h, err := cl.Hold(context.Background(), "GET", pollPartition(i), pollQuery(sortKey(int64(i)), nothingSeen))
-		if err != nil {
-			return held, err
+		if sent == 0 {
+			break
 		}
-		held = append(held, h)
+		if sent < waiting {
+			fmt.Printf("%d polls were refused and sent again\n", sent)
+		}
+		time.Sleep(time.Second)
 	}
-	time.Sleep(time.Second)
 	return held, nil
 }
 
