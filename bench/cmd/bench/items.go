@@ -31,6 +31,7 @@ func itemWorkloads() []workload {
 		{batchName, itemClients, 1 << 30, nil, insertBatchWork(), true},
 		{insertName + alone, 1, 1 << 30, nil, insertWork(), true},
 		{batchName + alone, 1, 1 << 30, nil, insertBatchWork(), true},
+		{"K2V InsertBatch 100 partition keys", 1, 1 << 30, nil, spreadBatchWork(), true},
 		{"K2V ReadItem 1KiB", itemClients, 1 << 30, fillItems("read"), readItemWork("read"), true},
 		{"K2V ReadBatch 1000", 4, 1 << 30, fillItems("search"), readBatchWork("search"), true},
 	}
@@ -97,6 +98,21 @@ func insertBatchWork() func(*load.Client) load.Work {
 		return func(c, _ int) (int64, int64, error) {
 			first := serial.Add(batchItems) - batchItems + 1
 			return batchItems * valueBytes, batchItems, insertBatch(cl, fmt.Sprintf("batch-%d", c), first, batchItems, b.next(c))
+		}
+	}
+}
+
+// spreadBatchWork writes batches whose items are each of another partition key,
+// so that nothing of them can go together.
+func spreadBatchWork() func(*load.Client) load.Work {
+	text := base64.StdEncoding.EncodeToString(newBodies(1, valueBytes).next(0))
+	return func(cl *load.Client) load.Work {
+		return func(int, int) (int64, int64, error) {
+			batch := make([]item, batchItems)
+			for i := range batch {
+				batch[i] = item{Partition: fmt.Sprintf("spread-%d", i), Sort: sortKey(serial.Add(1)), Value: text}
+			}
+			return batchItems * valueBytes, batchItems, writeBatch(cl, batch)
 		}
 	}
 }
