@@ -5,9 +5,9 @@ GO       ?= go
 BIN      := bin
 TOOLS    := $(CURDIR)/.tools/bin
 DATA     ?= ./data
-MODULES  := shared services/meta services/blocks services/admin services/gateway services/standalone tests bench
+MODULES  := shared client services/meta services/blocks services/admin services/gateway services/standalone tests bench
 # Modules whose tests are fast and need no built binaries.
-UNITS    := shared services/meta services/blocks services/admin services/gateway services/standalone bench
+UNITS    := shared client services/meta services/blocks services/admin services/gateway services/standalone bench
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 LINT     := $(TOOLS)/golangci-lint

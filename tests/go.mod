@@ -2,6 +2,8 @@ module hangar/tests
 
 go 1.26.0
 
+require hangar/client v0.0.0
+
 require (
 	github.com/anishathalye/porcupine v1.3.1
 	github.com/aws/aws-sdk-go-v2 v1.47.7
@@ -43,3 +45,5 @@ require (
 )
 
 replace hangar/shared => ../shared
+
+replace hangar/client => ../client

@@ -4,6 +4,8 @@ go 1.26.0
 
 require hangar/shared v0.0.0
 
+require hangar/client v0.0.0
+
 require hangar/services/gateway v0.0.0
 
 require hangar/services/meta v0.0.0
@@ -22,6 +24,8 @@ require (
 
 require (
 	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect
+	github.com/aws/aws-sdk-go-v2 v1.47.7 // indirect
+	github.com/aws/smithy-go v1.28.8 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/caarlos0/env/v11 v11.4.2 // indirect
 	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
@@ -80,6 +84,8 @@ require (
 )
 
 replace hangar/shared => ../../shared
+
+replace hangar/client => ../../client
 
 replace hangar/services/gateway => ../gateway
 

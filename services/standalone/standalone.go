@@ -55,7 +55,6 @@ type Config struct {
 	OpsAddr   string `env:"HANGAR_OPS_ADDR" desc:"A further address for /health and /metrics, where profiles are served too if switched on"`
 	Pprof     bool   `env:"HANGAR_PPROF" envDefault:"false" desc:"Serve Go profiles at /debug/pprof/ on HANGAR_OPS_ADDR"`
 	WebAddr   string `env:"HANGAR_WEB_ADDR" envDefault:":3902" desc:"Reserved for static sites, which are not built yet"`
-	K2VAddr   string `env:"HANGAR_K2V_ADDR" envDefault:":3904" desc:"Reserved for the K2V API, which is not built yet"`
 
 	// Dir is the data directory, Version this program's, Out where to say how
 	// to reach the server. Whoever makes the Config sets them.
@@ -234,6 +233,9 @@ func (s *server) remember(before datadir.Access, made admin.Bootstrapped) (datad
 		AccessKey: before.AccessKey, SecretKey: before.SecretKey, Bucket: cmp.Or(s.c.Bucket, before.Bucket),
 		AdminEndpoint: endpoint(s.c.Admin.TLSCert != "", s.c.Admin.Addr), AdminToken: s.c.Admin.Token,
 	}
+	if addr := s.c.Gateway.K2VAddr; addr != "" {
+		a.K2VEndpoint = endpoint(s.c.Gateway.TLSCert != "", addr)
+	}
 	if made.Key != nil {
 		a.AccessKey, a.SecretKey = made.Key.ID, made.Key.Secret
 	}
@@ -265,8 +267,8 @@ func (s *server) announce(a datadir.Access, first bool) {
 		// Later starts write into somebody's log.
 		secret = "in " + filepath.Join(s.c.Dir, datadir.AccessFile)
 	}
-	fmt.Fprintf(w, "\nHangar is ready.\n\n  S3 endpoint   %s\n  Region        %s\n  Access key    %s\n  Secret key    %s\n  Admin API     %s (token in %s)\n\nTry:\n\n",
-		a.S3Endpoint, a.Region, a.AccessKey, secret, a.AdminEndpoint, filepath.Join(s.c.Dir, datadir.AccessFile))
+	fmt.Fprintf(w, "\nHangar is ready.\n\n  S3 endpoint   %s\n  K2V endpoint  %s\n  Region        %s\n  Access key    %s\n  Secret key    %s\n  Admin API     %s (token in %s)\n\nTry:\n\n",
+		a.S3Endpoint, cmp.Or(a.K2VEndpoint, "none"), a.Region, a.AccessKey, secret, a.AdminEndpoint, filepath.Join(s.c.Dir, datadir.AccessFile))
 	if secret == a.SecretKey {
 		fmt.Fprintf(w, "  export AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s AWS_DEFAULT_REGION=%s\n", a.AccessKey, a.SecretKey, a.Region)
 	}

@@ -53,6 +53,7 @@ type Field struct {
 type CommandLine struct {
 	AdminEndpoint string `env:"HANGAR_ADMIN_ENDPOINT" desc:"Address of the Admin API that the command line talks to, such as http://127.0.0.1:3903"`
 	AdminToken    string `env:"HANGAR_ADMIN_TOKEN" file:"true" desc:"Admin token that the command line presents"`
+	K2VEndpoint   string `env:"HANGAR_K2V_ENDPOINT" desc:"Address of the K2V API that hangar k2v talks to, such as http://127.0.0.1:3904; the key is that of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"`
 }
 
 // Validator is implemented by settings that have rules between them.

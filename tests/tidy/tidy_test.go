@@ -146,6 +146,10 @@ func forbidden(dir, own string) string {
 			}
 		}
 		return "not among the layers that " + unit + " may use"
+	case strings.HasPrefix(dir, "client/"):
+		if !strings.HasPrefix(own, "client/") {
+			return "what others build upon knows nothing of the inside"
+		}
 	case strings.HasPrefix(dir, "services/standalone"):
 		return ""
 	case strings.HasPrefix(dir, "services/"):
@@ -166,6 +170,7 @@ var homes = map[string][]string{
 	"github.com/nats-io/nats-server": {"shared/natsd"},
 	"go.opentelemetry.io/otel/sdk":   {"shared/telemetry"},
 	"github.com/caarlos0/env":        {"shared/config"},
+	"github.com/aws/aws-sdk-go-v2":   {"client/k2v", "tests"},
 }
 
 func TestDependenciesStayAtHome(t *testing.T) {
@@ -215,6 +220,7 @@ func TestTheRulesBite(t *testing.T) {
 		{"shared/rpc", "services/meta"},
 		{"services/gateway/internal/s3", "services/meta"},
 		{"services/meta", "services/metadata"},
+		{"client/k2v", "shared/fault"},
 	} {
 		if forbidden(c[0], c[1]) == "" {
 			t.Errorf("%s may import %s", c[0], c[1])

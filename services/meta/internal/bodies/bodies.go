@@ -38,8 +38,9 @@ import (
 	"hangar/shared/span"
 )
 
-// MaxBytes is the longest body.
-const MaxBytes = 512 << 10
+// MaxBytes is the longest body: all concurrent values of a K2V item lie in one,
+// and it has to fit into a message.
+const MaxBytes = 5 << 20
 
 // Options of a Log.
 type Options struct {

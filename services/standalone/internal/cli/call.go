@@ -188,3 +188,13 @@ func plural(n int64, thing string) string {
 	}
 	return terminal.Count(n) + " " + thing
 }
+
+// shell is what commands of other packages get of the command line.
+type shell struct{ c *client }
+
+func (s shell) Dir() string                                 { return s.c.given.Dir }
+func (s shell) CA() string                                  { return s.c.given.CA }
+func (s shell) JSON() bool                                  { return s.c.json }
+func (s shell) Page(cmd *cobra.Command) *terminal.Page      { return s.c.page(cmd) }
+func (s shell) Dangerous(cmd *cobra.Command) *cobra.Command { return s.c.dangerous(cmd) }
+func (s shell) Confirm(cmd *cobra.Command, q string) error  { return s.c.confirm(cmd, q) }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 
+	"hangar/client/k2v"
 	"hangar/services/standalone/internal/adminclient"
+	"hangar/services/standalone/internal/items"
 	"hangar/services/standalone/internal/terminal"
 )
 
@@ -18,9 +20,9 @@ const (
 	ExitPartial     = 6 // some nodes did it, others did not
 )
 
-const exitCodes = `Exit codes: 0 done; 1 failed; 2 wrong usage, or not confirmed; 3 the Admin API
-cannot be reached, or says to try again; 4 the admin token is missing or does not
-allow it; 5 it does not exist; 6 some nodes failed.`
+const exitCodes = `Exit codes: 0 done; 1 failed; 2 wrong usage, or not confirmed; 3 the API cannot be
+reached, or says to try again; 4 the token or key is missing or does not allow it;
+5 it does not exist; 6 some nodes failed.`
 
 // exit is an error with its exit code.
 type exit struct {
@@ -63,8 +65,26 @@ func classify(err error) error {
 		case e.Missing():
 			code = ExitMissing
 		}
-	} else if errors.Is(err, context.Canceled) {
-		err = errors.New("interrupted")
+	} else {
+		code, err = classifyItems(err)
 	}
 	return &exit{code, printable{err}}
+}
+
+// classifyItems is classify for errors of hangar k2v, and those of nobody.
+func classifyItems(err error) (int, error) {
+	_, usage := errors.AsType[items.Usage](err)
+	switch {
+	case usage:
+		return ExitUsage, err
+	case errors.Is(err, k2v.ErrDenied):
+		return ExitRefused, err
+	case errors.Is(err, k2v.ErrUnavailable), errors.Is(err, k2v.ErrIndeterminate):
+		return ExitUnreachable, err
+	case errors.Is(err, k2v.ErrNotFound), errors.Is(err, k2v.ErrNoBucket):
+		return ExitMissing, err
+	case errors.Is(err, context.Canceled):
+		return ExitFailed, errors.New("interrupted")
+	}
+	return ExitFailed, err
 }

@@ -41,6 +41,7 @@ func initSecretsCommand(c *client) *cobra.Command {
 	}
 	cmd.Flags().StringSliceVar(&o.Hosts, "host", nil, "further names or addresses of the S3 endpoint and the Admin API")
 	cmd.Flags().StringVar(&o.S3Endpoint, "s3", "https://127.0.0.1:3900", "URL of the S3 endpoint, to be told to people")
+	cmd.Flags().StringVar(&o.K2VEndpoint, "k2v", "https://127.0.0.1:3904", "URL of the K2V API, for the command line")
 	cmd.Flags().StringVar(&o.AdminEndpoint, "admin", "https://127.0.0.1:3903", "URL of the Admin API, for the command line")
 	cmd.Flags().IntVar(&o.Owner, "owner", -1, "user id that the processes run with (default: yours)")
 	return cmd

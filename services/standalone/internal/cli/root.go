@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"hangar/services/standalone/internal/items"
 )
 
 // Servers starts long-running processes; the commands only parse flags for it.
@@ -79,12 +81,12 @@ answers, for programs. Colour is used on terminals, unless NO_COLOR is set.
 	f.BoolVar(&c.noColor, "no-color", false, "no colour, also on a terminal")
 	root.AddGroup(
 		&cobra.Group{ID: "run", Title: "Run:"},
-		&cobra.Group{ID: "use", Title: "Buckets and keys:"},
+		&cobra.Group{ID: "use", Title: "Buckets, keys and items:"},
 		&cobra.Group{ID: "cluster", Title: "Cluster:"},
 		&cobra.Group{ID: "care", Title: "Care:"},
 	)
 	root.AddCommand(serverCommand(c, s), devCommand(c, s), natsCommand(c, s), initCommand(c))
-	root.AddCommand(bucketCommand(c), keyCommand(c), tokenCommand(c))
+	root.AddCommand(bucketCommand(c), keyCommand(c), tokenCommand(c), items.Command(shell{c}, "use"))
 	root.AddCommand(statusCommand(c), healthCommand(c), nodeCommand(c), layoutCommand(c), statsCommand(c), controlCommand(c, s))
 	root.AddCommand(workerCommand(c), blockCommand(c), repairCommand(c), metaCommand(c, s), jsonCommand(c))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {

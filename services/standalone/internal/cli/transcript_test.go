@@ -28,7 +28,7 @@ var update = flag.Bool("update", false, "write what commands print instead of co
 func startServer(t *testing.T) {
 	t.Helper()
 	dir := t.TempDir()
-	for _, name := range []string{"HANGAR_ADMIN_ENDPOINT", "HANGAR_ADMIN_TOKEN", "HANGAR_ADMIN_TOKEN_FILE"} {
+	for _, name := range []string{"HANGAR_ADMIN_ENDPOINT", "HANGAR_ADMIN_TOKEN", "HANGAR_ADMIN_TOKEN_FILE", "AWS_REGION", "AWS_DEFAULT_REGION"} {
 		t.Setenv(name, "")
 	}
 	ready, said := io.Pipe()
@@ -60,6 +60,10 @@ func startServer(t *testing.T) {
 	}
 	t.Setenv("HANGAR_ADMIN_ENDPOINT", access.AdminEndpoint)
 	t.Setenv("HANGAR_ADMIN_TOKEN", access.AdminToken)
+	t.Setenv("HANGAR_K2V_ENDPOINT", access.K2VEndpoint)
+	// A key that transcripts may import.
+	t.Setenv("AWS_ACCESS_KEY_ID", "GKffffffffffffffffffffffff")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", strings.Repeat("0123456789abcdef", 4))
 }
 
 // run executes one command, and returns what it prints to standard output.
@@ -204,6 +208,7 @@ var changing = []struct {
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "ADDR"},
 	{regexp.MustCompile(`\d+(\.\d+)? [KMGTP]?i?B \(\d+ %\)`), "FREE"},
 	{regexp.MustCompile(`\d+(\.\d+)? [GTP]iB\b`), "SIZE"},
+	{regexp.MustCompile(`\bAA[A-Za-z0-9_-]{30}\b`), "TOKEN"},
 	{regexp.MustCompile(`\b\d{8,}\b`), "NUMBER"},
 	{regexp.MustCompile(`(\S) {3,}`), "$1  "},
 	{regexp.MustCompile(` +\n`), "\n"},

@@ -15,6 +15,7 @@ const AccessFile = "credentials.json"
 // Access is how to reach a server.
 type Access struct {
 	S3Endpoint    string `json:"s3Endpoint"`
+	K2VEndpoint   string `json:"k2vEndpoint,omitempty"`
 	Region        string `json:"region"`
 	AccessKey     string `json:"accessKey"`
 	SecretKey     string `json:"secretKey"`

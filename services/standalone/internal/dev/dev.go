@@ -106,7 +106,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	// The command line looks here: hangar --data DIR status.
 	if err := datadir.WriteAccess(o.Dir, datadir.Access{
-		S3Endpoint: c.S3[0], Region: c.Region, AccessKey: c.AccessKey, SecretKey: c.SecretKey, Bucket: c.Bucket,
+		S3Endpoint: c.S3[0], K2VEndpoint: c.K2V[0], Region: c.Region, AccessKey: c.AccessKey, SecretKey: c.SecretKey, Bucket: c.Bucket,
 		AdminEndpoint: c.Admin, AdminToken: c.AdminToken,
 	}); err != nil {
 		return err

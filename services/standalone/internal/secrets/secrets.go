@@ -36,8 +36,9 @@ type Options struct {
 	Dir string
 	// Hosts are further names and addresses of the S3 endpoint and the Admin API.
 	Hosts []string
-	// S3Endpoint and AdminEndpoint are the URLs at which the cluster is reached.
-	S3Endpoint, AdminEndpoint string
+	// S3Endpoint, K2VEndpoint and AdminEndpoint are the URLs at which the cluster
+	// is reached.
+	S3Endpoint, K2VEndpoint, AdminEndpoint string
 	// Owner is the user id that the processes run with; -1 leaves the files to
 	// whoever makes them.
 	Owner int
@@ -157,7 +158,7 @@ func (m *maker) access() error {
 		return err
 	}
 	a := datadir.Access{
-		S3Endpoint: m.S3Endpoint, Region: "hangar", AccessKey: "GK" + random(12), SecretKey: random(32),
+		S3Endpoint: m.S3Endpoint, K2VEndpoint: m.K2VEndpoint, Region: "hangar", AccessKey: "GK" + random(12), SecretKey: random(32),
 		AdminEndpoint: m.AdminEndpoint, AdminToken: token, CA: "ca.crt",
 	}
 	return datadir.WriteAccess(m.Dir, a)
