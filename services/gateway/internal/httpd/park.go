@@ -256,13 +256,13 @@ func (c *resumed) Read(p []byte) (int, error) {
 	if c.begun {
 		return c.Conn.Read(p)
 	}
-	if err := c.Conn.SetReadDeadline(time.Now().Add(c.idle)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(c.idle)); err != nil {
 		return 0, err
 	}
 	n, err := c.Conn.Read(p)
 	if n > 0 {
 		c.begun = true
-		return n, errors.Join(err, c.Conn.SetReadDeadline(time.Now().Add(c.header)))
+		return n, errors.Join(err, c.SetReadDeadline(time.Now().Add(c.header)))
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = io.EOF // as if the client had left
