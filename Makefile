@@ -17,7 +17,7 @@ export PATH := $(TOOLS):$(PATH)
 SAY      = @printf '\033[1m==> %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: up down images compose-test trace-test help build run test unit e2e faults consistency durability consistency-bites race check fmt vet lint tidy bench bench-geo clients clean
+.PHONY: up down images compose-test trace-test help build run test unit e2e faults consistency durability consistency-bites race check fmt vet lint tidy bench bench-polls bench-geo clients clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -95,8 +95,11 @@ tidy:
 bench: build ## speed, beside the floor: the same HTTP edge without storage
 	@$(GO) run ./bench/cmd/bench -bin $(BIN) $(ARGS)
 
+bench-polls: build ## polls of K2V: how soon a write wakes them, and what ten thousand cost that wait
+	@$(GO) run ./bench/cmd/bench -bin $(BIN) -polls $(ARGS)
+
 bench-geo: build ## requests between three zones, in round trips; needs root
-	@cd tests && $(GO) test -count=1 -run '^$$' -bench Requests -benchtime 15x -timeout 20m ./geo
+	@cd tests && $(GO) test -count=1 -run '^$$' -bench 'Requests|Items' -benchtime 15x -timeout 20m ./geo
 
 clients: ## install the S3 clients that the tests use, where missing
 	@tests/clients.sh

@@ -36,18 +36,23 @@ func CPU(pid int) (time.Duration, error) {
 
 // PeakMemory is the largest resident size of process pid since ResetPeak, in
 // bytes.
-func PeakMemory(pid int) (int64, error) {
+func PeakMemory(pid int) (int64, error) { return memory(pid, "VmHWM:") }
+
+// Memory is the resident size of process pid, in bytes.
+func Memory(pid int) (int64, error) { return memory(pid, "VmRSS:") }
+
+func memory(pid int, field string) (int64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+		if v, ok := strings.CutPrefix(line, field); ok {
 			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(v), " kB"), 10, 64)
 			return kib << 10, err
 		}
 	}
-	return 0, fmt.Errorf("/proc/%d/status has no VmHWM", pid)
+	return 0, fmt.Errorf("/proc/%d/status has no %s", pid, field)
 }
 
 // ResetPeak starts a new measure of PeakMemory.

@@ -26,7 +26,13 @@ type bite struct {
 // control is no rule: a build with the tag that behaves.
 const control = "none"
 
-var fight = Load{Registers: 8, Readers: 4, Keys: 3, Think: 8 * time.Millisecond}
+var (
+	fight      = Load{Registers: 8, Readers: 4, Keys: 3, Think: 8 * time.Millisecond}
+	fightItems = Load{Items: 6, Waiters: 2, Followers: 2, Think: 8 * time.Millisecond}
+)
+
+// noFaults leaves the cluster alone for ten seconds.
+func noFaults(seed uint64) plan.Plan { return plan.New(seed, 10*time.Second, nil) }
 
 var bites = []bite{
 	{
@@ -34,9 +40,20 @@ var bites = []bite{
 		plan: orphanedWrites, load: fight, runs: 2,
 	},
 	{
+		mutation: control, why: "the same, of items",
+		plan: noFaults, load: fightItems, runs: 1,
+	},
+	{
+		mutation: "concurrent-values", why: "an insert supersedes what its token does not cover: contention alone finds it",
+		plan: noFaults, load: fightItems, runs: 1,
+	},
+	{
+		mutation: "change-messages", why: "gateways do not tell each other of writes: polls at others hear of them too late",
+		plan: noFaults, load: fightItems, runs: 1,
+	},
+	{
 		mutation: "promise", why: "two conditional writes of one base: contention alone finds it",
-		plan: func(seed uint64) plan.Plan { return plan.New(seed, 10*time.Second, nil) },
-		load: fight, runs: 3,
+		plan: noFaults, load: fight, runs: 3,
 	},
 	{
 		mutation: "write-back", why: "a write that reached one replica of three, whose writer died: targeted",

@@ -1,5 +1,5 @@
 // Package consistency tests what Hangar promises about its data while the
-// cluster suffers: real processes, real S3 requests through several gateways,
+// cluster suffers: real processes, real S3 and K2V requests through several gateways,
 // faults chosen from a seed, and a checker of what the clients were told.
 //
 //	plan      what is done to the cluster and when: pure, from a seed
@@ -48,11 +48,14 @@ type Load struct {
 	Writers, Listers int
 	// Objects read and write large objects.
 	Objects int
-	Think   time.Duration
+	// Items write and read items of K2V, Waiters poll them, and Followers poll
+	// ranges of them.
+	Items, Waiters, Followers int
+	Think                     time.Duration
 }
 
 // Usual is a load that two cores bear.
-var Usual = Load{Registers: 7, Readers: 1, Keys: 3, Writers: 3, Listers: 2, Objects: 3, Think: 30 * time.Millisecond}
+var Usual = Load{Registers: 7, Readers: 1, Keys: 3, Writers: 3, Listers: 2, Objects: 3, Items: 3, Waiters: 2, Followers: 3, Think: 30 * time.Millisecond}
 
 // Report is what a run found.
 type Report struct {
@@ -69,11 +72,12 @@ const checkLimit = 20 * time.Second
 
 // Do runs the workloads through the plan and checks what they were told.
 func (r Run) Do(ctx context.Context) (Report, error) {
-	registers, sets, objects := check.NewHistory(), check.NewHistory(), check.NewHistory()
-	var gateways []*workload.Client
+	registers, sets, objects, items := check.NewHistory(), check.NewHistory(), check.NewHistory(), check.NewHistory()
+	var gateways, k2v []*workload.Client
 	for _, m := range r.Cluster.Members() {
 		if m.Service == fleet.Gateway {
 			gateways = append(gateways, workload.NewClient(m.API, r.Cluster.Client(m.Zone)))
+			k2v = append(k2v, workload.NewK2VClient(m.K2V, r.Cluster.Client(m.Zone)))
 		}
 	}
 	load := func(h *check.History, salt uint64) workload.Load {
@@ -84,6 +88,8 @@ func (r Run) Do(ctx context.Context) (Report, error) {
 	reg := &workload.Registers{Load: load(registers, 1<<40), Keys: r.Load.Keys}
 	set := &workload.Listings{Load: load(sets, 2<<40)}
 	obj := &workload.Objects{Load: load(objects, 3<<40), Keys: 2}
+	itm := &workload.Items{Load: load(items, 4<<40), Keys: 4, Patience: longestPoll(r.Plan.Length)}
+	itm.Gateways = k2v
 	if len(r.Cluster.Small()) > 0 {
 		obj.Room, obj.Length = smallRoom<<20, r.Plan.Length
 	}
@@ -102,6 +108,9 @@ func (r Run) Do(ctx context.Context) (Report, error) {
 	start(r.Load.Writers, set.Write)
 	start(r.Load.Listers, set.List)
 	start(r.Load.Objects, obj.Run)
+	start(r.Load.Items, itm.Run)
+	start(r.Load.Waiters, itm.Wait)
+	start(r.Load.Followers, itm.Follow)
 	n := nemesis.Nemesis{Cluster: r.Cluster, Now: registers.Now, Say: r.Say}
 	windows, trouble := r.suffer(ctx, &n)
 	for _, d := range r.Cluster.Deaths() {
@@ -115,8 +124,25 @@ func (r Run) Do(ctx context.Context) (Report, error) {
 	<-calm.C
 	stop()
 	wg.Wait()
-	return r.report([]part{{"registers", registers}, {"listings", sets}, {"objects", objects}}, windows, trouble)
+	if r.Load.Items > 0 {
+		itm.Finish(ctx)
+	}
+	return r.report([]part{{"registers", registers}, {"listings", sets}, {"objects", objects}, {"items", items}}, windows, trouble)
 }
+
+// longestPoll is how long a poll waits at most in a run of some length: long ones
+// last longer than anybody may wait for what has happened.
+func longestPoll(length time.Duration) time.Duration {
+	if length < 2*time.Minute {
+		return 5 * time.Second
+	}
+	return pollLimit + 10*time.Second
+}
+
+// pollLimit is how late a poll may hear of a write although messages between
+// gateways are lost: it looks again every 30 seconds, and what it asks may have
+// to wait for a fault to end.
+const pollLimit = 45 * time.Second
 
 // suffer plays the faults.
 func (r Run) suffer(ctx context.Context, n *nemesis.Nemesis) ([]check.Window, error) {
@@ -144,9 +170,20 @@ func (r Run) report(parts []part, windows []check.Window, trouble error) (Report
 		all = append(all, ops...)
 		var res check.Result
 		var err error
-		if p.name == "listings" {
+		switch p.name {
+		case "listings":
 			res = check.Listings(ops)
-		} else if res, err = check.Registers(ops, checkLimit, r.Evidence); err != nil {
+		case "items":
+			res, err = check.Items(ops, checkLimit, r.Evidence)
+			late, woken := check.Waits(ops, pollLimit)
+			res.Violations = append(res.Violations, late...)
+			if n := len(woken); n > 0 {
+				fmt.Fprintf(&text, "items: %d polls woken by a write, p50 %v, p99 %v after it\n", n, woken[n/2], woken[n*99/100])
+			}
+		default:
+			res, err = check.Registers(ops, checkLimit, r.Evidence)
+		}
+		if err != nil {
 			return rep, err
 		}
 		res.Violations = append(res.Violations, p.history.Violations()...)

@@ -20,10 +20,14 @@ func main() {
 	flag.StringVar(&o.ops, "ops", "", "address at which hangar serves profiles while it is measured")
 	flag.StringVar(&o.only, "only", "", "run only workloads whose name contains this")
 	scrub := flag.Bool("scrub", false, "measure reads beside a scrub instead")
+	polls := flag.Bool("polls", false, "measure polls of K2V instead")
 	flag.Parse()
 	what := run
-	if *scrub {
+	switch {
+	case *scrub:
 		what = runScrub
+	case *polls:
+		what = runPolls
 	}
 	if err := what(o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

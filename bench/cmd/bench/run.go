@@ -38,6 +38,9 @@ type side struct {
 	name   string
 	cmd    *exec.Cmd
 	client *load.Client
+	k2v    *load.Client
+	// items per second of the median turn, by workload.
+	items map[string]float64
 }
 
 func run(o options) error {
@@ -46,16 +49,17 @@ func run(o options) error {
 		return err
 	}
 	defer done()
-	floorAddr := freeAddr()
+	floorAddr, floorK2V := freeAddr(), freeAddr()
 	floor, err := start("floor", floorAddr, "http://"+floorAddr+"/", nil, filepath.Join(o.bin, "floor"),
-		"--addr", floorAddr, "--access-key", keyID, "--secret-key", secret, "--bucket", bucket)
+		"--addr", floorAddr, "--k2v-addr", floorK2V, "--access-key", keyID, "--secret-key", secret, "--bucket", bucket)
 	if err != nil {
 		return err
 	}
 	defer floor.stop()
+	floor.k2v = load.NewK2VClient(floorK2V, region, keyID, secret, bucket)
 	out := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(out, "workload\tside\top/s\tMiB/s\titems/s\tp50\tp99\tCPU µs/op\tCPU ms/MiB\tpeak MiB\terrors\tratio\t")
-	for _, w := range workloads() {
+	for _, w := range append(workloads(), itemWorkloads()...) {
 		if !strings.Contains(w.name, o.only) {
 			continue
 		}
@@ -64,7 +68,11 @@ func run(o options) error {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
 	}
-	return out.Flush()
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	compareInserts(os.Stdout, ours)
+	return nil
 }
 
 // startOurs starts Hangar on o.dir, which it makes if there is none. admin is
@@ -78,9 +86,9 @@ func startOurs(o *options) (ours *side, admin string, done func(), err error) {
 		}
 		o.dir, clean = dir, func() { _ = os.RemoveAll(dir) } // a temporary directory left behind harms nobody
 	}
-	s3, admin := freeAddr(), freeAddr()
+	s3, k2v, admin := freeAddr(), freeAddr(), freeAddr()
 	env := []string{
-		"HANGAR_S3_ADDR=" + s3, "HANGAR_K2V_ADDR=", "HANGAR_ADMIN_ADDR=" + admin, "HANGAR_DEFAULT_ACCESS_KEY=" + keyID,
+		"HANGAR_S3_ADDR=" + s3, "HANGAR_K2V_ADDR=" + k2v, "HANGAR_ADMIN_ADDR=" + admin, "HANGAR_DEFAULT_ACCESS_KEY=" + keyID,
 		"HANGAR_DEFAULT_SECRET_KEY=" + secret, "HANGAR_DEFAULT_BUCKET=" + bucket,
 	}
 	if o.ops != "" {
@@ -91,6 +99,7 @@ func startOurs(o *options) (ours *side, admin string, done func(), err error) {
 		clean()
 		return nil, "", nil, err
 	}
+	ours.k2v = load.NewK2VClient(k2v, region, keyID, secret, bucket)
 	return ours, admin, func() { ours.stop(); clean() }, nil
 }
 
@@ -99,7 +108,7 @@ func (w workload) measure(out *tabwriter.Writer, o options, sides ...*side) erro
 	turns := make([][]load.Result, len(sides))
 	for i, s := range sides {
 		if w.prepare != nil {
-			if err := w.prepare(s.client); err != nil {
+			if err := w.prepare(w.of(s)); err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
 		}
@@ -107,7 +116,7 @@ func (w workload) measure(out *tabwriter.Writer, o options, sides ...*side) erro
 	}
 	for range o.rounds {
 		for i, s := range sides {
-			r, err := load.Run(s.cmd.Process.Pid, w.clients, o.turn, w.limit, w.work(s.client))
+			r, err := load.Run(s.cmd.Process.Pid, w.clients, o.turn, w.limit, w.work(w.of(s)))
 			if err != nil {
 				return err
 			}
@@ -120,6 +129,7 @@ func (w workload) measure(out *tabwriter.Writer, o options, sides ...*side) erro
 	var base float64
 	for i, s := range sides {
 		r := median(turns[i])
+		s.items[w.name] = float64(r.Items) / r.Elapsed.Seconds()
 		ratio := ""
 		if i == 0 {
 			base = r.PerSecond()
@@ -131,7 +141,7 @@ func (w workload) measure(out *tabwriter.Writer, o options, sides ...*side) erro
 			perMiB = fmt.Sprintf("%.2f", r.CPU.Seconds()*1e3/(float64(r.Bytes)/(1<<20)))
 		}
 		fmt.Fprintf(out, "%s\t%s\t%.0f\t%.0f\t%.0f\t%s\t%s\t%.0f\t%s\t%d\t%d\t%s\t\n", w.name, s.name, r.PerSecond(),
-			float64(r.Bytes)/(1<<20)/r.Elapsed.Seconds(), float64(r.Items)/r.Elapsed.Seconds(),
+			float64(r.Bytes)/(1<<20)/r.Elapsed.Seconds(), s.items[w.name],
 			r.P50.Round(10*time.Microsecond), r.P99.Round(10*time.Microsecond),
 			float64(r.CPU.Microseconds())/float64(r.Ops), perMiB, r.Peak>>20, r.Errors, ratio)
 		if r.FirstError != nil {
@@ -139,6 +149,14 @@ func (w workload) measure(out *tabwriter.Writer, o options, sides ...*side) erro
 		}
 	}
 	return nil
+}
+
+// of is the client of a side that the workload takes.
+func (w workload) of(s *side) *load.Client {
+	if w.k2v {
+		return s.k2v
+	}
+	return s.client
 }
 
 // median is the turn with the median throughput, with the worst peak and all
@@ -174,7 +192,7 @@ func start(name, addr, ready string, env []string, bin string, args ...string) (
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%w: run `make build` first", err)
 	}
-	s := &side{name: name, cmd: cmd, client: load.NewClient(addr, region, keyID, secret, bucket)}
+	s := &side{name: name, cmd: cmd, client: load.NewClient(addr, region, keyID, secret, bucket), items: map[string]float64{}}
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, ready, nil)
 		if err != nil {

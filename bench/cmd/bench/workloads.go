@@ -17,6 +17,7 @@ type workload struct {
 	limit   int64 // operations per turn, so that a fast server fills no disk
 	prepare func(c *load.Client) error
 	work    func(c *load.Client) load.Work
+	k2v     bool // it is about K2V, with a client of that
 }
 
 const (
@@ -26,12 +27,12 @@ const (
 
 func workloads() []workload {
 	return []workload{
-		{"PUT 10MiB", 8, 400, nil, putWork(10*mib, 8)},
-		{"GET 10MiB", 8, 2000, fill("get10m", 16, 10*mib), getWork("get10m", 16)},
-		{"PUT 4KiB", 16, 1 << 30, nil, putWork(4*kib, 16)},
-		{"GET 4KiB", 16, 1 << 30, fill("get4k", 1000, 4*kib), getWork("get4k", 1000)},
-		{"LIST 10000", 4, 1 << 30, fill("list", 10000, 64), listWork("list", 10000)},
-		{"MULTIPART 100MiB", 1, 20, nil, multipartWork(100*mib, 8*mib, 4)},
+		{"PUT 10MiB", 8, 400, nil, putWork(10*mib, 8), false},
+		{"GET 10MiB", 8, 2000, fill("get10m", 16, 10*mib), getWork("get10m", 16), false},
+		{"PUT 4KiB", 16, 1 << 30, nil, putWork(4*kib, 16), false},
+		{"GET 4KiB", 16, 1 << 30, fill("get4k", 1000, 4*kib), getWork("get4k", 1000), false},
+		{"LIST 10000", 4, 1 << 30, fill("list", 10000, 64), listWork("list", 10000), false},
+		{"MULTIPART 100MiB", 1, 20, nil, multipartWork(100*mib, 8*mib, 4), false},
 	}
 }
 

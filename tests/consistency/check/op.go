@@ -1,9 +1,9 @@
 // Package check decides whether what clients of a cluster were told can be the
 // truth. It is pure: histories in, verdicts out.
 //
-// Three kinds of history are known. Registers: operations on one key, which
-// must be linearizable. Listings: what a listing must and must not contain.
-// Contents: an object that is read is one that was written, whole; which
+// Four kinds of history are known. Registers: operations on one key, which
+// must be linearizable. Items: the same for items of K2V, which hold several
+// values. Listings: what a listing must and must not contain. Contents: an object that is read is one that was written, whole; which
 // version it was is again a register's business.
 package check
 
@@ -15,7 +15,7 @@ import (
 // Verb is what a client asks.
 type Verb string
 
-// The verbs. All but List are about one key.
+// The verbs of S3. All but List are about one key.
 const (
 	Get       Verb = "get"
 	Put       Verb = "put"
@@ -24,6 +24,19 @@ const (
 	Delete    Verb = "delete"
 	DelMatch  Verb = "delete if match"
 	List      Verb = "list"
+)
+
+// The verbs of K2V. Search and Follow are about a range of items, the others
+// about one. Those on several items at once that are not here count as many.
+const (
+	Insert Verb = "insert"
+	Remove Verb = "remove"
+	Fetch  Verb = "fetch"
+	Search Verb = "search"
+	// Poll waits until an item is newer than a token, Follow until one of a
+	// range is newer than a marker.
+	Poll   Verb = "poll"
+	Follow Verb = "follow"
 )
 
 // Verdict is what a client is told.
@@ -47,19 +60,34 @@ const (
 type Op struct {
 	Client int  `json:"client"`
 	Verb   Verb `json:"verb"`
-	// Key of the object; the prefix of a List.
+	// Key of the object or item; the prefix of a List, Search or Follow.
 	Key string `json:"key"`
 	// Value written; Want is demanded by a condition. "" is no object.
 	Value string `json:"value,omitempty"`
 	Want  string `json:"want,omitempty"`
 	// Delimited says that a List asked for common prefixes.
 	Delimited bool `json:"delimited,omitempty"`
+	// Given is the causality token, or the marker, that came with a request.
+	Given string `json:"given,omitempty"`
+	// From and To bound what follows Key in the keys of a range; To is excluded,
+	// "" no bound.
+	From string `json:"from,omitempty"`
+	To   string `json:"to,omitempty"`
+	// Aside says that what a Follow found was not followed on.
+	Aside bool `json:"aside,omitempty"`
 
 	Verdict Verdict `json:"verdict"`
 	// Read is what a Get found, Keys what a List did: keys or, delimited,
 	// common prefixes.
 	Read string   `json:"read,omitempty"`
 	Keys []string `json:"keys,omitempty"`
+	// Values are those of an item that was read and Token what stands for them;
+	// Items are those of a range. Unchanged says that a Poll or Follow waited in
+	// vain.
+	Values    []string `json:"values,omitempty"`
+	Token     string   `json:"token,omitempty"`
+	Items     []Item   `json:"items,omitempty"`
+	Unchanged bool     `json:"unchanged,omitempty"`
 	// Call and Return are times since the history began.
 	Call   time.Duration `json:"call"`
 	Return time.Duration `json:"return"`
@@ -77,9 +105,18 @@ func (o Op) String() string {
 	if o.Value != "" {
 		s += " := " + o.Value
 	}
+	if o.Given != "" {
+		s += " seen " + o.Given
+	}
 	s += " → " + string(o.Verdict)
-	if o.Verb == Get && o.Verdict == Done {
+	switch {
+	case o.Verdict != Done:
+	case o.Verb == Get:
 		s += fmt.Sprintf(" %q", o.Read)
+	case o.Unchanged:
+		s += " unchanged"
+	case o.Token != "":
+		s += fmt.Sprintf(" %v token %s", o.Values, o.Token)
 	}
 	if o.Note != "" {
 		s += " (" + o.Note + ")"
@@ -88,18 +125,28 @@ func (o Op) String() string {
 }
 
 // writes reports whether the operation may change something.
-func (o Op) writes() bool { return o.Verb != Get && o.Verb != List }
+func (o Op) writes() bool { return !o.Verb.reads() }
+
+func (v Verb) reads() bool {
+	switch v {
+	case Get, List, Fetch, Search, Poll, Follow:
+		return true
+	}
+	return false
+}
 
 // Judged is the verdict on an operation that was answered with an HTTP status
-// and an S3 error code, and whether any operation may get that answer. A
+// and an error code, and whether any operation may get that answer. A
 // server error says nothing about a write; a read it merely failed.
 func Judged(verb Verb, status int, code string) (Verdict, bool) {
-	reads := verb == Get || verb == List
+	reads := verb.reads()
 	switch {
 	case status/100 == 2:
 		return Done, true
-	case status == 404 && verb == Get && code != "NoSuchBucket":
-		return Done, true // the answer: no object
+	case status == 304 && (verb == Poll || verb == Follow):
+		return Done, true
+	case status == 404 && (verb == Get || verb == Fetch) && code != "NoSuchBucket":
+		return Done, true // the answer: nothing there
 	case status == 404 && code == "NoSuchKey":
 		return Missing, true
 	case status == 412:

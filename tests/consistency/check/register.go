@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -74,21 +75,19 @@ func (r *Result) Merge(o Result) {
 // bounds the time for each key. What proves a violation is drawn into dir.
 func Registers(history []Op, limit time.Duration, dir string) (Result, error) {
 	byKey := map[string][]porcupine.Operation{}
-	var keys []string
-	var r Result
 	for _, o := range history {
-		if !o.counts() {
-			continue
+		if o.counts() {
+			byKey[o.Key] = append(byKey[o.Key], o.operation())
 		}
-		if byKey[o.Key] == nil {
-			keys = append(keys, o.Key)
-		}
-		byKey[o.Key] = append(byKey[o.Key], o.operation())
-		r.Checked++
 	}
-	slices.Sort(keys)
-	for _, key := range keys {
-		res, info := porcupine.CheckOperationsVerbose(register, byKey[key], limit)
+	return linearizable(register, byKey, limit, dir)
+}
+
+// linearizable checks the operations on each key.
+func linearizable(model porcupine.Model, byKey map[string][]porcupine.Operation, limit time.Duration, dir string) (r Result, err error) {
+	for _, key := range slices.Sorted(maps.Keys(byKey)) {
+		r.Checked += len(byKey[key])
+		res, info := porcupine.CheckOperationsVerbose(model, byKey[key], limit)
 		if res == porcupine.Ok {
 			continue
 		}
@@ -96,7 +95,7 @@ func Registers(history []Op, limit time.Duration, dir string) (Result, error) {
 			return r, err
 		}
 		path := filepath.Join(dir, strings.Map(fileRune, key)+".html")
-		if err := porcupine.VisualizePath(register, info, path); err != nil {
+		if err := porcupine.VisualizePath(model, info, path); err != nil {
 			return r, err
 		}
 		r.Files = append(r.Files, path)
@@ -130,7 +129,7 @@ func (o Op) operation() porcupine.Operation {
 }
 
 func fileRune(r rune) rune {
-	if r == '/' || r < ' ' {
+	if r == '/' || r == '|' || r < ' ' {
 		return '_'
 	}
 	return r

@@ -1,5 +1,5 @@
-// Package workload is what clients do to a cluster under test, over S3, while a
-// nemesis does its worst. Every choice follows from a seed; every answer goes
+// Package workload is what clients do to a cluster under test, over S3 and K2V,
+// while a nemesis does its worst. Every choice follows from a seed; every answer goes
 // into a history.
 package workload
 
@@ -9,6 +9,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"io"
@@ -26,23 +27,35 @@ import (
 // got by then is of unknown fate.
 const requestTimeout = 6 * time.Second
 
-// Client is an S3 client of one gateway. It makes one attempt at everything.
-// It is safe for concurrent use.
+// Client is an S3 or K2V client of one gateway. It makes one attempt at
+// everything. It is safe for concurrent use.
 type Client struct {
 	endpoint, host string
+	service        string // that requests are signed for
 	http           *http.Client
 }
 
-// NewClient returns a client of the gateway at endpoint ("http://host:port").
+// NewClient returns a client of the S3 API of a gateway, at endpoint
+// ("http://host:port").
 func NewClient(endpoint string, over *http.Client) *Client {
-	return &Client{endpoint: endpoint, host: strings.TrimPrefix(endpoint, "http://"), http: over}
+	return &Client{endpoint: endpoint, host: strings.TrimPrefix(endpoint, "http://"), service: "s3", http: over}
 }
 
-// request is what is asked. Query is in canonical form.
+// NewK2VClient returns a client of a gateway's K2V API.
+func NewK2VClient(endpoint string, over *http.Client) *Client {
+	c := NewClient(endpoint, over)
+	c.service = "k2v"
+	return c
+}
+
+// request is what is asked. Key is escaped as in a URL where it needs to be,
+// query is in canonical form.
 type request struct {
 	method, key, query string
 	header             map[string]string
 	body               []byte
+	// waits is how long the gateway may wait before it answers.
+	waits time.Duration
 }
 
 // answer is what came back. Status 0 is none; unsent says that the request
@@ -65,7 +78,7 @@ func (a answer) note() string {
 
 // do sends one signed request.
 func (c *Client) do(ctx context.Context, r request) (answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.waits+requestTimeout)
 	defer cancel()
 	path := "/" + harness.Bucket
 	if r.key != "" {
@@ -96,7 +109,11 @@ func (c *Client) do(ctx context.Context, r request) (answer, error) {
 	a := answer{status: resp.StatusCode, header: resp.Header, body: body}
 	if a.status/100 != 2 {
 		var e struct{ Code string }
-		_ = xml.Unmarshal(body, &e) // no code then
+		if c.service == "k2v" {
+			_ = json.Unmarshal(body, &e) // no code then
+		} else {
+			_ = xml.Unmarshal(body, &e)
+		}
 		a.code = e.Code
 	}
 	return a, nil
@@ -121,11 +138,15 @@ func (c *Client) sign(req *http.Request, path, query string) {
 		names[i], _, _ = strings.Cut(l, ":")
 	}
 	signed := strings.Join(names, ";")
+	if c.service != "s3" {
+		// All services but S3 have the path as it is sent encoded once more.
+		path = strings.ReplaceAll(path, "%", "%25")
+	}
 	canonical := req.Method + "\n" + path + "\n" + query + "\n" + strings.Join(lines, "\n") + "\n\n" + signed + "\n" + unsigned
 	sum := sha256.Sum256([]byte(canonical))
-	scope := day + "/" + harness.Region + "/s3/aws4_request"
+	scope := day + "/" + harness.Region + "/" + c.service + "/aws4_request"
 	key := []byte("AWS4" + harness.SecretKey)
-	for _, part := range []string{day, harness.Region, "s3", "aws4_request"} {
+	for _, part := range []string{day, harness.Region, c.service, "aws4_request"} {
 		key = mac(key, part)
 	}
 	signature := mac(key, "AWS4-HMAC-SHA256\n"+stamp+"\n"+scope+"\n"+hex.EncodeToString(sum[:]))

@@ -38,7 +38,12 @@ func (l *Load) think(ctx context.Context, rng *rand.Rand) bool {
 // ask runs one operation to its end, also when ctx ends meanwhile, and notes
 // what was answered. The answer is for the caller to read values from.
 func (l *Load) ask(ctx context.Context, rng *rand.Rand, o check.Op, r request) (check.Op, answer) {
-	o.Via = rng.IntN(len(l.Gateways))
+	return l.askVia(ctx, rng.IntN(len(l.Gateways)), o, r)
+}
+
+// askVia is ask through one gateway.
+func (l *Load) askVia(ctx context.Context, via int, o check.Op, r request) (check.Op, answer) {
+	o.Via = via
 	o.Call = l.History.Now()
 	a, err := l.Gateways[o.Via].do(context.WithoutCancel(ctx), r)
 	o.Return = l.History.Now()

@@ -45,6 +45,8 @@ type Member struct {
 	Dir string
 	// API is the URL of a gateway's S3 API or an admin's Admin API.
 	API string
+	// K2V is the URL of a gateway's K2V API.
+	K2V string
 	// Ops is the URL of health; NATS has none.
 	Ops string
 }

@@ -160,11 +160,11 @@ func (f *Fleet) plan(name, service, zone string) (*member, error) {
 		if err != nil {
 			return nil, err
 		}
-		m.API = "http://" + s3
 		k2v, err := address(h, k2vPort)
 		if err != nil {
 			return nil, err
 		}
+		m.API, m.K2V = "http://"+s3, "http://"+k2v
 		m.env = append(m.env, "HANGAR_S3_ADDR="+s3, "HANGAR_K2V_ADDR="+k2v)
 	case Admin:
 		api, err := address(h, adminPort)

@@ -107,6 +107,9 @@ func (p *Process) Endpoint() string {
 	}
 }
 
+// K2V is the URL of the K2V API of a gateway.
+func (p *Process) K2V() string { return "http://" + p.Host.AddrPort(k2vPort) }
+
 // Ops is the URL of /health and /metrics; NATS has none.
 func (p *Process) Ops() string { return "http://" + p.Host.AddrPort(opsPort) }
 

@@ -65,7 +65,7 @@ func subject(n layout.Partition) string { return rpc.PartitionSubject("gateway",
 func (h *Hub) Publish(ctx context.Context, bucket object.BucketID, key string, sorts ...string) {
 	m := message{from: h.self, place: place{bucket, key}, sorts: sorts}
 	h.tell(m)
-	if h.bus != nil {
+	if h.bus != nil && tellsOthers {
 		h.bus.Publish(context.WithoutCancel(ctx), subject(layout.OfRow(bucket, key, shardBits)), rpc.Message{Head: m.append(nil)})
 	}
 }

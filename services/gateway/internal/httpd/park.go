@@ -162,7 +162,7 @@ func (w *parkedRequest) run() {
 		w.s.parked.remove(w)
 		return
 	}
-	next := &resumed{Conn: w.conn, ahead: w.ahead}
+	next := &resumed{Conn: w.conn, ahead: w.ahead, idle: w.s.cfg.IdleTimeout, header: w.s.cfg.HeaderTimeout}
 	w.s.conns.note(next, fasthttp.StateNew) // before the parking knows it no more
 	w.s.parked.remove(w)
 	// Its errors are the connection's, which is over then.
@@ -236,17 +236,36 @@ func (w *parkedRequest) answer(resp *Response) bool {
 	return err == nil && !last
 }
 
-// resumed is a connection with what was read ahead of it.
+// resumed is a connection with what was read ahead of it. fasthttp takes it for
+// a new one, whose first request it awaits less patiently than the next request
+// of a connection that is kept alive, and it answers one that does not come: a
+// client that sends it late might take that answer for its own.
 type resumed struct {
 	net.Conn
-	ahead []byte
+	ahead        []byte
+	idle, header time.Duration
+	begun        bool // something was read
 }
 
 func (c *resumed) Read(p []byte) (int, error) {
 	if len(c.ahead) > 0 {
 		n := copy(p, c.ahead)
-		c.ahead = c.ahead[n:]
+		c.ahead, c.begun = c.ahead[n:], true
 		return n, nil
 	}
-	return c.Conn.Read(p)
+	if c.begun {
+		return c.Conn.Read(p)
+	}
+	if err := c.SetReadDeadline(time.Now().Add(c.idle)); err != nil {
+		return 0, err
+	}
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.begun = true
+		return n, errors.Join(err, c.SetReadDeadline(time.Now().Add(c.header)))
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = io.EOF // as if the client had left
+	}
+	return n, err
 }

@@ -30,7 +30,11 @@ func (w *Write) check() error {
 // or made up, is to supersede what is still to come.
 func (s *Service) add(set causal.Set, w *Write) (causal.Set, error) {
 	now := uint64(s.cfg.Now().UnixMicro())
-	out := set.Insert(node, w.Context.Within(set.Context()), now, w.Value)
+	seen := w.Context.Within(set.Context())
+	if !keepsConcurrent {
+		seen = set.Context()
+	}
+	out := set.Insert(node, seen, now, w.Value)
 	switch dots, bytes := out.Dots(), size(out); {
 	case dots > MaxItemValues && dots > set.Dots():
 		return nil, fault.Wrap(fault.Invalid, ErrItemFull,

@@ -1,8 +1,11 @@
 package k2v_test
 
 import (
+	"bufio"
 	"encoding/json"
+	"io"
 	"net"
+	"net/http"
 	"runtime"
 	"strings"
 	"sync"
@@ -230,6 +233,41 @@ func TestPollsEnd(t *testing.T) {
 	e.stop()
 	if r := <-last; r.status != 304 || r.header.Get("Connection") != "close" && len(r.header["Connection"]) > 0 {
 		t.Errorf("at the end: %d %s %v", r.status, r.body, r.header)
+	}
+}
+
+// TestPolledConnectionIdles: a connection that was polled on is kept alive like
+// any other, and its end is no answer to anything.
+func TestPolledConnectionIdles(t *testing.T) {
+	e := start(t, httpd.Config{HeaderTimeout: 100 * time.Millisecond, IdleTimeout: time.Second})
+	const poll = "GET /my_bucket/root?sort_key=none&causality_token=AAAAAAAAAAA&timeout=1"
+	conn, err := net.Dial("tcp", e.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	for i := range 2 {
+		if i > 0 {
+			time.Sleep(300 * time.Millisecond) // longer than a new connection may take
+		}
+		if err := e.request(owner, "k2v", poll, "").Write(conn); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusNotModified {
+			t.Fatalf("poll %d is answered %s", i, resp.Status)
+		}
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(in); len(rest) > 0 || err != nil {
+		t.Errorf("the connection ended with %v and %q", err, rest)
 	}
 }
 
