@@ -33,7 +33,9 @@ func (l *exhausted) Accept() (net.Conn, error) {
 // answer is a handler that answers everything.
 type answer struct{}
 
-func (answer) Serve(context.Context, *Request) *Response  { return &Response{Status: http.StatusNoContent} }
+func (answer) Serve(context.Context, *Request) *Response {
+	return &Response{Status: http.StatusNoContent}
+}
 func (answer) Expect(context.Context, *Request) *Response { return nil }
 func (answer) Fail(*Request, Problem) *Response           { return &Response{Status: http.StatusTeapot} }
 

@@ -121,13 +121,13 @@ func (a *API) deleteBatch(c *call) (*httpd.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	deleted, err := a.Items.DeleteBatch(c.ctx, c.at.ID, all)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]deleteResponse, len(all))
 	for i, q := range all {
-		n, err := a.Items.DeleteRange(c.ctx, c.at.ID, q)
-		if err != nil {
-			return nil, err
-		}
-		out[i] = deleteResponse{Partition: q.Partition, Prefix: q.Prefix, Start: q.Start, End: q.End, Single: q.Single, Deleted: n}
+		out[i] = deleteResponse{Partition: q.Partition, Prefix: q.Prefix, Start: q.Start, End: q.End, Single: q.Single, Deleted: deleted[i]}
 	}
 	return jsonResponse(c.req, out), nil
 }
