@@ -179,7 +179,8 @@ func TestBatches(t *testing.T) {
 	}
 
 	e.want(e.do("POST /my_bucket?delete", `[{"partitionKey":"mailboxes"},{"partitionKey":"mailbox:INBOX","start":"001892831","singleItem":true},
-		{"partitionKey":"mailbox:INBOX","prefix":"00189287"},{"partitionKey":"keys","start":"none","singleItem":true}]`), 200, `[
+		{"partitionKey":"mailbox:INBOX","prefix":"00189287","limit":null,"reverse":false,"conflictsOnly":false,"tombstones":false},
+		{"partitionKey":"keys","start":"none","singleItem":true}]`), 200, `[
 		{"partitionKey":"mailboxes","prefix":null,"start":null,"end":null,"singleItem":false,"deletedItems":2},
 		{"partitionKey":"mailbox:INBOX","prefix":null,"start":"001892831","end":null,"singleItem":true,"deletedItems":1},
 		{"partitionKey":"mailbox:INBOX","prefix":"00189287","start":null,"end":null,"singleItem":false,"deletedItems":1},
@@ -232,6 +233,8 @@ func TestWhatIsRefused(t *testing.T) {
 		"no list":            {"POST /my_bucket?search", `{"partitionKey":"root"}`, "", 400, "InvalidRequest"},
 		"single with prefix": {"POST /my_bucket?search", `[{"partitionKey":"root","prefix":"a","start":"ab","singleItem":true}]`, "", 400, "InvalidRequest"},
 		"limit of a delete":  {"POST /my_bucket?delete", `[{"partitionKey":"root","limit":1}]`, "", 400, "InvalidRequest"},
+		"conflicts only":     {"POST /my_bucket?delete", `[{"partitionKey":"root","conflictsOnly":true}]`, "", 400, "InvalidRequest"},
+		"a later deletion":   {"POST /my_bucket?delete", `[{"partitionKey":"root"},{"partitionKey":"root","singleItem":true}]`, "", 400, "InvalidRequest"},
 		"wrong type":         {"POST /my_bucket?search", `[{"partitionKey":7}]`, "", 400, "InvalidRequest"},
 		"negative limit":     {"POST /my_bucket?search", `[{"partitionKey":"a","limit":-1}]`, "", 400, "InvalidRequest"},
 		"deep":               {"POST /my_bucket", strings.Repeat("[", 100_000), "", 400, "InvalidRequest"},
