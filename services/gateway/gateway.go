@@ -35,7 +35,7 @@ import (
 type Config struct {
 	S3Addr       string        `env:"HANGAR_S3_ADDR" envDefault:":3900" desc:"Address of the S3 API"`
 	RootDomain   string        `env:"HANGAR_S3_ROOT_DOMAIN" desc:"Domain whose subdomains are buckets, such as .s3.example.org; empty allows path-style requests only"`
-	TLSCert      string        `env:"HANGAR_TLS_CERT" desc:"File with the certificate of the S3 API; empty serves plain HTTP"`
+	TLSCert      string        `env:"HANGAR_TLS_CERT" desc:"File with the certificate of the S3 and the K2V API; empty serves plain HTTP"`
 	TLSKey       string        `env:"HANGAR_TLS_KEY" desc:"File with the key of that certificate"`
 	MaxRequests  int           `env:"HANGAR_S3_MAX_REQUESTS" envDefault:"512" desc:"Requests served at once; more are answered with SlowDown"`
 	StallTimeout time.Duration `env:"HANGAR_S3_STALL_TIMEOUT" envDefault:"60s" desc:"How long a client may neither send nor take a byte"`

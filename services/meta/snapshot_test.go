@@ -2,7 +2,9 @@ package meta_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -147,6 +149,77 @@ func TestSnapshotIsRestored(t *testing.T) {
 		}
 	}
 	put(key("new"), value("new"))
+}
+
+// TestMarksOutliveARestoredSnapshot: a node that was restored numbers changes
+// from the snapshot on. Marks from before it, and from after it, still miss
+// nothing of what is written then.
+func TestMarksOutliveARestoredSnapshot(t *testing.T) {
+	const subs = 10
+	nats := rpctest.NATS(t)
+	cfg := settings(t, filepath.Join(t.TempDir(), "node"))
+	cfg.SnapshotDir = filepath.Join(t.TempDir(), "kept")
+	node, err := meta.Identify(cfg.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newControl()
+	c.set(ringOf(1, node))
+	r := run(t, nats, c, cfg)
+	table := client(t, nats, c)
+	put := func(sub int, text string) {
+		t.Helper()
+		in := insert("k", fmt.Sprint(sub), text)
+		if _, err := table.Update(t.Context(), in.Key, in.Decide); err != nil {
+			t.Fatal(err)
+		}
+	}
+	catchUp := func(f *follower) {
+		t.Helper()
+		for more := true; more; {
+			var err error
+			if more, err = f.step(t.Context(), table); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	before, after := follower{key: "k", known: map[string]string{}}, follower{key: "k", known: map[string]string{}}
+	want := map[string]string{}
+	for i := range subs {
+		put(i, "before")
+		want[fmt.Sprint(i)] = "before"
+	}
+	catchUp(&before)
+	snap := take(t, operator(t, rpctest.Connect(t, nats, rpc.Options{}), node), cfg.SnapshotDir)
+	for range 3 {
+		put(0, "after") // lost with the node
+	}
+	catchUp(&after)
+	if err := errors.Join(r.stop(), os.RemoveAll(cfg.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := meta.Restore(snap, cfg.Dir, false); err != nil {
+		t.Fatal(err)
+	}
+	run(t, nats, c, cfg)
+	table = client(t, nats, c)
+	put(1, "restored") // with a number that the second has seen another change of
+	want["1"] = "restored"
+	for name, f := range map[string]*follower{"before": &before, "after": &after} {
+		catchUp(f)
+		if !maps.Equal(f.known, want) {
+			t.Errorf("with a mark from %s the snapshot: %v, want %v", name, f.known, want)
+		}
+		f.known = map[string]string{}
+		catchUp(f)
+		if len(f.known) != 0 {
+			t.Errorf("with a mark from %s the snapshot, told again: %v", name, f.known)
+		}
+	}
+	page, err := table.Index(t.Context(), metaapi.IndexRange{Table: metaapi.Items, Bucket: itemKey("k", "").Bucket, Limit: 10})
+	if err != nil || len(page.Entries) != 1 || page.Entries[0].Entries != subs || page.Entries[0].Bytes != 9*6+8 {
+		t.Errorf("the index: %+v, %v", page.Entries, err)
+	}
 }
 
 // TestScheduledSnapshots: a node makes one by itself.

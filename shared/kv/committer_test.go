@@ -263,3 +263,134 @@ func TestAnUnreadableStoreFailsTheUpdateAtOnce(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// small is a store whose commits hold little.
+type small struct{ kv.Store }
+
+func (small) MaxBatchBytes() int { return 2000 }
+
+// TestManyUpdates: each has its own outcome, sees those before it, and they
+// share a commit.
+func TestManyUpdates(t *testing.T) {
+	s := newGated()
+	c := run(t, s)
+	bad := errors.New("bad")
+	outcome := make(chan []error)
+	go func() {
+		outcome <- c.UpdateMany(t.Context(), 5, func(i int, tx *kv.Tx) error {
+			if err := increment("n")(tx); err != nil || i != 3 {
+				return err
+			}
+			return bad // undoes its own write only
+		})
+	}()
+	<-s.entered
+	s.let <- nil
+	for i, err := range <-outcome {
+		if want := map[int]error{3: bad}[i]; !errors.Is(err, want) {
+			t.Errorf("update %d: %v, want %v", i, err, want)
+		}
+	}
+	if n := number(t, s, "n"); n != 4 {
+		t.Errorf("n is %d", n)
+	}
+	if got := c.Stats().Updates.Load(); got != 5 {
+		t.Errorf("%d updates are counted", got)
+	}
+	if got := c.UpdateMany(t.Context(), 0, nil); len(got) != 0 {
+		t.Errorf("of none: %v", got)
+	}
+}
+
+// TestManyUpdatesOverSeveralCommits: those that do not fit go into the next
+// commit, and a commit that fails is the failure of its own updates alone.
+func TestManyUpdatesOverSeveralCommits(t *testing.T) {
+	s := newGated()
+	c := run(t, small{s})
+	outcome := make(chan []error)
+	const n = 20
+	go func() {
+		outcome <- c.UpdateMany(t.Context(), n, func(i int, tx *kv.Tx) error {
+			tx.Set([]byte("pad"), make([]byte, 300))
+			tx.Set(fmt.Append(nil, "key", i), []byte("v"))
+			return increment("n")(tx)
+		})
+	}()
+	broken := errors.New("broken")
+	commits := 0
+	var got []error
+	for got == nil {
+		select {
+		case <-s.entered:
+			if commits++; commits == 2 {
+				s.let <- broken
+			} else {
+				s.let <- nil
+			}
+		case got = <-outcome:
+		}
+	}
+	failed := 0
+	for i, err := range got {
+		if err != nil && !errors.Is(err, broken) {
+			t.Errorf("update %d: %v", i, err)
+		}
+		there := false
+		if err := s.View(func(r kv.Reader) (err error) {
+			_, there, err = r.Get(fmt.Append(nil, "key", i))
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if there != (err == nil) {
+			t.Errorf("update %d: %v, and there: %v", i, err, there)
+		}
+		if err != nil {
+			failed++
+		}
+	}
+	if commits < 3 || failed == 0 || failed == n {
+		t.Errorf("%d commits, %d of %d updates failed", commits, failed, n)
+	}
+	if got := number(t, s, "n"); got != uint64(n-failed) {
+		t.Errorf("n is %d after %d failures", got, failed)
+	}
+}
+
+// TestManyUpdatesThatNobodyWaitsFor: those not begun when the caller goes are
+// not run.
+func TestManyUpdatesThatNobodyWaitsFor(t *testing.T) {
+	s := newGated()
+	c := run(t, small{s})
+	ctx, cancel := context.WithCancel(t.Context())
+	outcome := make(chan []error)
+	var ran atomic.Int32
+	go func() {
+		outcome <- c.UpdateMany(ctx, 20, func(_ int, tx *kv.Tx) error {
+			ran.Add(1)
+			tx.Set([]byte("pad"), make([]byte, 300))
+			return increment("n")(tx)
+		})
+	}()
+	<-s.entered
+	blocked := make(chan error)
+	go func() { blocked <- c.Update(t.Context(), increment("other")) }()
+	for c.Queued() == 0 { // its goroutine is on its way
+	}
+	cancel()
+	s.let <- nil // the first part is done: it had begun
+	<-s.entered  // of the other, ahead of the second part
+	s.let <- nil
+	if err := <-blocked; err != nil {
+		t.Error(err)
+	}
+	begun := int(ran.Load())
+	for i, err := range <-outcome {
+		if i < begun && err != nil || i >= begun && !fault.Is(err, fault.Canceled) {
+			t.Errorf("update %d of %d begun: %v", i, begun, err)
+		}
+	}
+	if n := number(t, s, "n"); begun == 20 || n != uint64(begun) || n != uint64(ran.Load()) {
+		t.Errorf("n is %d, %d were begun", n, begun)
+	}
+}

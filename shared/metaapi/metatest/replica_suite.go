@@ -24,6 +24,8 @@ func RunReplica(t *testing.T, fresh func(t *testing.T) metaapi.Replica) {
 	t.Run("Scan", func(t *testing.T) { testReplicaScan(t, fresh(t)) })
 	t.Run("ScanFolds", func(t *testing.T) { testReplicaFolds(t, fresh(t)) })
 	t.Run("ScanPages", func(t *testing.T) { testReplicaPages(t, fresh(t)) })
+	t.Run("ScanBackwards", func(t *testing.T) { testReplicaBackwards(t, fresh(t)) })
+	t.Run("Index", func(t *testing.T) { testReplicaIndex(t, fresh(t)) })
 	t.Run("Inventory", func(t *testing.T) { testInventory(t, fresh(t)) })
 }
 

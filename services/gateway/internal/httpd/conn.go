@@ -18,18 +18,6 @@ const (
 	lingerBytes = 64 << 20
 )
 
-// listener hands out conns.
-type listener struct{ net.Listener }
-
-// Accept implements net.Listener.
-func (l listener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return &conn{Conn: c}, nil
-}
-
 // conn can be closed gently. A client that is still sending when its connection
 // is closed gets a reset, which destroys the answer on its way; so after an
 // early answer the sending half is closed and what still arrives is read away

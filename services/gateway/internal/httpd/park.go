@@ -103,8 +103,21 @@ func (p *parking) stop() {
 	}
 }
 
-// wait returns when none is left. Their reads and writes have deadlines.
-func (p *parking) wait() { p.running.Wait() }
+// wait waits until none is left, but no longer than most; it reports whether
+// none is. None may be added any more.
+func (p *parking) wait(most time.Duration) bool {
+	left := make(chan struct{})
+	go func() {
+		p.running.Wait()
+		close(left)
+	}()
+	select {
+	case <-left:
+		return true
+	case <-time.After(most):
+		return false
+	}
+}
 
 // adopt takes the connection over, with what fasthttp has read of the next
 // request.

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
@@ -129,7 +130,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	s.base = base
-	ln = listener{ln}
+	ln = newListener(ln, s.log)
 	if s.cfg.TLS != nil {
 		ln = tls.NewListener(ln, s.cfg.TLS)
 	}
@@ -144,10 +145,15 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	// those that wait.
 	s.parked.stop()
 	s.conns.closeUnused()
+	grace := time.Now().Add(s.cfg.Grace)
 	err := s.app.ShutdownWithTimeout(s.cfg.Grace)
+	// Those that waited hold no connection of fasthttp's.
+	if !s.parked.wait(time.Until(grace)) {
+		err = errors.Join(err, context.DeadlineExceeded)
+	}
 	cancel()
 	s.conns.closeAll()
-	s.parked.wait()
+	s.parked.running.Wait()
 	if errors.Is(err, context.DeadlineExceeded) {
 		s.log.Warn("closed connections whose requests had not finished", "after", s.cfg.Grace)
 		err = nil

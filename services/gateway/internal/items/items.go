@@ -68,6 +68,9 @@ var (
 	ErrItemFull = errors.New("too many concurrent values")
 	// ErrTooLarge: a value, a batch or an answer passes a limit.
 	ErrTooLarge = errors.New("too large")
+	// ErrPartial: a batch came to an end before its end. The message says what
+	// is known to be done.
+	ErrPartial = errors.New("a batch was not finished")
 )
 
 // Name is where an item is.

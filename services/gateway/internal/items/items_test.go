@@ -214,7 +214,7 @@ func TestDeletesTakeWhatTheyRead(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if deleted, err := s.DeleteRange(t.Context(), b, Search{Partition: "pk"}); deleted != 1 || err != nil {
+	if deleted, err := s.DeleteBatch(t.Context(), b, []Search{{Partition: "pk"}}); !slices.Equal(deleted, []int{1}) || err != nil {
 		t.Errorf("%d, %v", deleted, err)
 	}
 	item, err := s.Read(t.Context(), n)
@@ -242,10 +242,99 @@ func TestAShutBucket(t *testing.T) {
 	if err := s.Quiesce(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	_, deleting := s.DeleteRange(t.Context(), n.Bucket, Search{Partition: "pk"})
+	_, deleting := s.DeleteBatch(t.Context(), n.Bucket, []Search{{Partition: "pk"}})
 	for _, err := range []error{s.Insert(t.Context(), Write{Name: n}), s.InsertBatch(t.Context(), n.Bucket, []Write{{Name: n}}), deleting} {
 		if !errors.Is(err, shut) {
 			t.Errorf("got %v", err)
 		}
+	}
+}
+
+// failing fails the changes of some rows, after making them if made says so.
+type failing struct {
+	metaapi.ItemRows
+	fails map[string]error
+	made  bool
+}
+
+func (f *failing) UpdateMany(ctx context.Context, all []metaapi.Change) []metaapi.Changed {
+	out := make([]metaapi.Changed, len(all))
+	for i, c := range all {
+		err := f.fails[c.Key.Sub]
+		if err == nil || f.made {
+			out[i] = f.ItemRows.UpdateMany(ctx, []metaapi.Change{c})[0]
+		}
+		if err != nil {
+			out[i].Err = err
+		}
+	}
+	return out
+}
+
+// TestABatchSaysHowFarItCame: what is said to be written is, what is said not to
+// be is not, and repeating the batch comes to the same as one that went well.
+func TestABatchSaysHowFarItCame(t *testing.T) {
+	for name, c := range map[string]struct {
+		err  error
+		made bool
+		want fault.Kind
+		says string
+	}{
+		"refused":  {fault.New(fault.Unavailable, "too few"), false, fault.Unavailable, "255 of the batch's 300 items are written, 0 may be, the others are not"},
+		"unknown":  {fault.New(fault.Indeterminate, "no answer"), true, fault.Indeterminate, "255 of the batch's 300 items are written, 1 may be, the others are not"},
+		"internal": {fault.New(fault.Internal, "a bug"), true, fault.Indeterminate, "255 of the batch's 300 items are written, 1 may be, the others are not"},
+		"invalid":  {fault.New(fault.Invalid, "no good"), false, fault.Invalid, `item "130" of "pk": no good; 255 of the batch's 300 items are written, 0 may be, the others are not`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rows := &failing{metatest.NewItems(), map[string]error{"130": c.err}, c.made}
+			s, b := New(rows, changes.NewHub(nil), Config{}), object.NewBucketID()
+			writes := make([]Write, 300)
+			for i := range writes {
+				writes[i] = Write{Name: Name{b, "pk", fmt.Sprintf("%03d", i)}, Value: data("x")}
+			}
+			all := Search{Partition: "pk"}
+			err := s.InsertBatch(t.Context(), b, writes)
+			if !fault.Is(err, c.want) || !errors.Is(err, ErrPartial) || message(err) != c.says {
+				t.Errorf("got %v, want %v: %s", err, c.want, c.says)
+			}
+			there := 255
+			if c.made {
+				there++
+			}
+			room := NewRoom()
+			if f, err := s.Search(t.Context(), b, all, &room); err != nil || len(f.Items) != there {
+				t.Errorf("%d items are there, %v", len(f.Items), err)
+			}
+			_, err = s.DeleteBatch(t.Context(), b, []Search{{Partition: "none"}, all})
+			if c.made && (!fault.Is(err, c.want) || message(err) != "search 2 of the batch's 2 was not finished; 255 items are deleted, 1 may be") {
+				t.Errorf("deleting: %v", err)
+			}
+			if !c.made && err != nil {
+				t.Errorf("deleting: %v", err)
+			}
+			rows.fails = nil
+			if err := s.InsertBatch(t.Context(), b, writes); err != nil {
+				t.Error(err)
+			}
+			deleted, err := s.DeleteBatch(t.Context(), b, []Search{all})
+			if err != nil || !slices.Equal(deleted, []int{300}) {
+				t.Errorf("deleted %d, %v", deleted, err)
+			}
+		})
+	}
+}
+
+// TestNothingOfADeletionThatIsNotValid: the searches before the wrong one do
+// nothing either.
+func TestNothingOfADeletionThatIsNotValid(t *testing.T) {
+	s, n := New(metatest.NewItems(), changes.NewHub(nil), Config{}), Name{object.NewBucketID(), "pk", "sk"}
+	if err := s.Insert(t.Context(), Write{Name: n, Value: data("x")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.DeleteBatch(t.Context(), n.Bucket, []Search{{Partition: "pk"}, {Partition: "pk", Single: true}}); !fault.Is(err, fault.Invalid) {
+		t.Errorf("got %v", err)
+	}
+	if got := read(t, s, n); !slices.Equal(got, []string{"x"}) {
+		t.Errorf("got %v", got)
 	}
 }

@@ -63,9 +63,6 @@ func (s *Service) PollRange(r Range) (*Poll[News], error) {
 	if err := checkKey("partition key", r.Partition); err != nil {
 		return nil, err
 	}
-	if err := checkBounds(r.Prefix, r.Start); err != nil {
-		return nil, err
-	}
 	since := metaapi.SinceRange{Table: metaapi.Items, Bucket: r.Bucket, Key: r.Partition,
 		Prefix: text(r.Prefix), From: text(r.Start), To: text(r.End), Limit: sinceRows}
 	if r.Seen != nil {
@@ -75,6 +72,11 @@ func (s *Service) PollRange(r Range) (*Poll[News], error) {
 		}
 	}
 	none := nothing(r.Start, r.End, false)
+	if !strings.HasPrefix(since.From, since.Prefix) {
+		// Unlike a search, a poll may start outside its prefix.
+		none = none || since.From > since.Prefix
+		since.From = ""
+	}
 	w, err := s.hub.Watch(r.Bucket, r.Partition, func(sort string) bool {
 		return !none && strings.HasPrefix(sort, since.Prefix) && sort >= since.From && (since.To == "" || sort < since.To)
 	})

@@ -163,6 +163,7 @@ func (s *Service) Search(ctx context.Context, bucket object.BucketID, q Search, 
 		if f.More {
 			break
 		}
+		w.limit = min(2*w.limit, metaapi.MaxScanLimit) // what the filters leave out is many
 	}
 	return f, nil
 }

@@ -98,7 +98,8 @@ type change struct {
 }
 
 // InsertBatch writes several values. Each item is written on its own: an error
-// leaves some written and others not. Errors: as those of Insert.
+// leaves some written and others not, and says how many (ErrPartial); the whole
+// batch may be repeated, as any write. Errors: as those of Insert.
 func (s *Service) InsertBatch(ctx context.Context, bucket object.BucketID, writes []Write) error {
 	if n := len(writes); n > MaxBatchWrites {
 		return fault.Wrap(fault.Invalid, ErrTooLarge, "%d items, and one batch may have %d", n, MaxBatchWrites)
@@ -124,6 +125,7 @@ func (s *Service) InsertBatch(ctx context.Context, bucket object.BucketID, write
 		return err
 	}
 	defer leave()
+	var done tally
 	for len(all) > 0 {
 		n, bytes := 0, 0
 		for n < len(all) && n < sliceRows && (n == 0 || bytes < sliceBytes) {
@@ -132,8 +134,8 @@ func (s *Service) InsertBatch(ctx context.Context, bucket object.BucketID, write
 			}
 			n++
 		}
-		if err := s.writeMany(ctx, all[:n]); err != nil {
-			return err
+		if err := s.writeMany(ctx, all[:n], &done); err != nil {
+			return done.partial(err, "%d of the batch's %d items are written, %d may be, the others are not", done.written, len(writes), done.unknown)
 		}
 		all = all[n:]
 	}
@@ -148,8 +150,25 @@ func message(err error) string {
 	return err.Error()
 }
 
-// writeMany writes several rows at once, and says what changed.
-func (s *Service) writeMany(ctx context.Context, all []*change) (err error) {
+// tally counts what became of the writes of a batch.
+type tally struct{ written, unknown int }
+
+// partial is err, which ended a batch, for a client: it says what is known to be
+// done. Only what the client itself did wrong is said of the cause.
+func (t *tally) partial(err error, format string, args ...any) error {
+	kind, said := fault.KindOf(err), ""
+	switch {
+	case t.unknown > 0:
+		kind = fault.Indeterminate
+	case kind == fault.Invalid || kind == fault.Denied:
+		said = message(err) + "; "
+	}
+	return fault.Wrap(kind, fmt.Errorf("%w: %w", ErrPartial, err), "%s", said+fmt.Sprintf(format, args...))
+}
+
+// writeMany writes several rows at once, says what changed, and counts it. The
+// error is that of the first write that failed, if any.
+func (s *Service) writeMany(ctx context.Context, all []*change, t *tally) (err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
 	changes := make([]metaapi.Change, len(all))
@@ -163,10 +182,19 @@ func (s *Service) writeMany(ctx context.Context, all []*change) (err error) {
 		if happened(done.Err) {
 			told[c.name.Partition] = append(told[c.name.Partition], c.name.Sort)
 		}
-		for _, e := range append(c.errs, unknownFate(done.Err)) {
-			if e != nil && err == nil {
-				err = fault.Wrap(fault.KindOf(e), e, "item %q of %q: %s; other items of the batch may have been written",
-					c.name.Sort, c.name.Partition, message(e))
+		for _, e := range c.errs {
+			if e == nil {
+				e = unknownFate(done.Err)
+			}
+			switch {
+			case e == nil:
+				t.written++
+				continue
+			case happened(e):
+				t.unknown++
+			}
+			if err == nil {
+				err = fault.Wrap(fault.KindOf(e), e, "item %q of %q: %s", c.name.Sort, c.name.Partition, message(e))
 			}
 		}
 	}
@@ -184,51 +212,65 @@ func unknownFate(err error) error {
 	return err
 }
 
-// DeleteRange deletes the live items that q selects, one by one: of each exactly
-// what was read. It returns how many; with an error it is how many for certain.
-func (s *Service) DeleteRange(ctx context.Context, bucket object.BucketID, q Search) (deleted int, err error) {
-	if err := q.check(); err != nil {
-		return 0, err
+// DeleteBatch deletes the live items that each search selects, one by one: of
+// each exactly what was read. It returns how many each had. Nothing is deleted
+// if one search is not valid; another error leaves some deleted and others not,
+// and says how many (ErrPartial); the batch may be repeated.
+func (s *Service) DeleteBatch(ctx context.Context, bucket object.BucketID, all []Search) ([]int, error) {
+	for i := range all {
+		if err := all[i].check(); err != nil {
+			return nil, fault.Wrap(fault.KindOf(err), err, "search %d of the batch: %s; nothing was deleted", i+1, message(err))
+		}
 	}
 	leave, err := s.admit(bucket)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer leave()
-	if q.Single {
-		set, err := s.get(ctx, Name{bucket, q.Partition, *q.Start})
-		if item := newItem(*q.Start, set); err != nil || !item.live() {
-			return 0, err
+	var done tally
+	deleted := make([]int, len(all))
+	for i := range all {
+		before := done.written
+		if err := s.deleteRange(ctx, bucket, &all[i], &done); err != nil {
+			return nil, done.partial(err, "search %d of the batch's %d was not finished; %d items are deleted, %d may be", i+1, len(all), done.written, done.unknown)
 		}
-		return 1, s.bury(ctx, Name{bucket, q.Partition, *q.Start}, set.Context())
-	}
-	w := s.walk(bucket, &q)
-	w.limit = sliceRows
-	for !w.over {
-		page, err := w.next(ctx)
-		if err != nil {
-			return deleted, err
-		}
-		var all []*change
-		for _, e := range page {
-			if e.head.Counters.Entries == 0 {
-				continue
-			}
-			name := Name{bucket, q.Partition, e.sort}
-			all = append(all, &change{name: name, writes: []*Write{
-				{Name: name, Context: e.head.Set.Context(), Value: causal.Value{Deleted: true}}}})
-		}
-		if len(all) == 0 {
-			continue
-		}
-		if err := s.writeMany(ctx, all); err != nil {
-			return deleted, fault.Wrap(fault.KindOf(err), err, "%s", fmt.Sprintf("after %d deleted items: %s", deleted, message(err)))
-		}
-		deleted += len(all)
+		deleted[i] = done.written - before
 	}
 	return deleted, nil
 }
 
-func (s *Service) bury(ctx context.Context, n Name, seen causal.Context) error {
-	return s.writeMany(ctx, []*change{{name: n, writes: []*Write{{Name: n, Context: seen, Value: causal.Value{Deleted: true}}}}})
+func (s *Service) deleteRange(ctx context.Context, bucket object.BucketID, q *Search, t *tally) error {
+	if q.Single {
+		name := Name{bucket, q.Partition, *q.Start}
+		set, err := s.get(ctx, name)
+		if item := newItem(name.Sort, set); err != nil || !item.live() {
+			return err
+		}
+		return s.writeMany(ctx, []*change{deletion(name, set.Context())}, t)
+	}
+	w := s.walk(bucket, q)
+	w.limit = sliceRows
+	for !w.over {
+		page, err := w.next(ctx)
+		if err != nil {
+			return err
+		}
+		var all []*change
+		for _, e := range page {
+			if e.head.Counters.Entries > 0 {
+				all = append(all, deletion(Name{bucket, q.Partition, e.sort}, e.head.Set.Context()))
+			}
+		}
+		if len(all) == 0 {
+			continue
+		}
+		if err := s.writeMany(ctx, all, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func deletion(n Name, seen causal.Context) *change {
+	return &change{name: n, writes: []*Write{{Name: n, Context: seen, Value: causal.Value{Deleted: true}}}}
 }

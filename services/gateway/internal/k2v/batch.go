@@ -55,14 +55,17 @@ func (in *insertRequest) write(i int) (w items.Write, err error) {
 }
 
 // searches reads the ranges of a batch.
-func searches[T any](a *API, c *call, search func(*T) (*string, items.Search)) (all []items.Search, err error) {
+func searches[T any](c *call, search func(*T) (*string, items.Search, error)) (all []items.Search, err error) {
 	body, err := c.body(maxSearchesBytes)
 	if err != nil {
 		return nil, err
 	}
 	return all, decodeList(body, items.MaxBatchSearches, func(i int, in *T) error {
-		partition, q := search(in)
-		if partition == nil {
+		partition, q, err := search(in)
+		switch {
+		case err != nil:
+			return err
+		case partition == nil:
 			return fail(invalidRequest, "Search %d of the batch has no partitionKey.", i+1)
 		}
 		q.Partition = *partition
@@ -72,9 +75,9 @@ func searches[T any](a *API, c *call, search func(*T) (*string, items.Search)) (
 }
 
 func (a *API) readBatch(c *call) (*httpd.Response, error) {
-	all, err := searches(a, c, func(in *readRequest) (*string, items.Search) {
+	all, err := searches(c, func(in *readRequest) (*string, items.Search, error) {
 		return in.Partition, items.Search{Prefix: in.Prefix, Start: in.Start, End: in.End, Limit: in.Limit, Reverse: in.Reverse,
-			Single: in.Single, Conflicts: in.Conflicts, Tombstones: in.Tombstones}
+			Single: in.Single, Conflicts: in.Conflicts, Tombstones: in.Tombstones}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -115,19 +118,22 @@ func answerMemory(all []items.Search) int64 {
 }
 
 func (a *API) deleteBatch(c *call) (*httpd.Response, error) {
-	all, err := searches(a, c, func(in *deleteRequest) (*string, items.Search) {
-		return in.Partition, items.Search{Prefix: in.Prefix, Start: in.Start, End: in.End, Single: in.Single}
+	all, err := searches(c, func(in *deleteRequest) (*string, items.Search, error) {
+		if in.foreign() {
+			return nil, items.Search{}, fail(invalidRequest, "A deletion has no limit, reverse, conflictsOnly or tombstones: it would delete more than was meant.")
+		}
+		return in.Partition, items.Search{Prefix: in.Prefix, Start: in.Start, End: in.End, Single: in.Single}, nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	deleted, err := a.Items.DeleteBatch(c.ctx, c.at.ID, all)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]deleteResponse, len(all))
 	for i, q := range all {
-		n, err := a.Items.DeleteRange(c.ctx, c.at.ID, q)
-		if err != nil {
-			return nil, err
-		}
-		out[i] = deleteResponse{Partition: q.Partition, Prefix: q.Prefix, Start: q.Start, End: q.End, Single: q.Single, Deleted: n}
+		out[i] = deleteResponse{Partition: q.Partition, Prefix: q.Prefix, Start: q.Start, End: q.End, Single: q.Single, Deleted: deleted[i]}
 	}
 	return jsonResponse(c.req, out), nil
 }

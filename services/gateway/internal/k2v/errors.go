@@ -146,12 +146,15 @@ func describe(err error) *apiError {
 			break
 		}
 	}
-	// What an error says to people is shown for what the client did wrong, not
-	// for what went wrong here.
+	// What an error says to people is shown for what the client did wrong, and
+	// for how far a batch came, not for what went wrong here.
 	var f *fault.Error
-	if errors.As(err, &f) && f.Msg != "" && e.status < http.StatusInternalServerError &&
-		(kind == fault.Invalid || kind == fault.Denied) {
+	refused := e.status < http.StatusInternalServerError && (kind == fault.Invalid || kind == fault.Denied)
+	if errors.As(err, &f) && f.Msg != "" && (refused || errors.Is(err, items.ErrPartial)) {
 		e.detail = f.Msg
+		if e.status >= http.StatusInternalServerError {
+			e.detail += ". The batch can be repeated: equal values are read as one."
+		}
 	}
 	return e
 }

@@ -204,6 +204,11 @@ func wait[T any](a *API, c *call, poll *items.Poll[T], seconds uint64, word func
 		Until: until,
 		Start: poll.OnChange,
 		Resume: func(ctx context.Context, over bool) *httpd.Response {
+			if over && a.Now().Before(until) {
+				// The server stops, and who waited polls again elsewhere: thousands
+				// that look now would take longer than they have.
+				return response(r, http.StatusNotModified)
+			}
 			news, err := poll.News(metaapi.WithAdmission(ctx, admission))
 			switch {
 			case err != nil:

@@ -107,6 +107,17 @@ type deleteRequest struct {
 	Start     *string `json:"start"`
 	End       *string `json:"end"`
 	Single    bool    `json:"singleItem"`
+
+	// Of a search only; some clients send them as they are when not set.
+	Limit      *uint64 `json:"limit"`
+	Reverse    bool    `json:"reverse"`
+	Conflicts  bool    `json:"conflictsOnly"`
+	Tombstones bool    `json:"tombstones"`
+}
+
+// foreign reports whether fields are set that a deletion does not have.
+func (d *deleteRequest) foreign() bool {
+	return d.Limit != nil || d.Reverse || d.Conflicts || d.Tombstones
 }
 
 type deleteResponse struct {

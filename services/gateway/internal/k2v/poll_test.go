@@ -129,6 +129,27 @@ func TestPollRange(t *testing.T) {
 	}
 }
 
+// TestPollRangeStartsOutsideItsPrefix: that is no error, unlike for a search.
+func TestPollRangeStartsOutsideItsPrefix(t *testing.T) {
+	e := start(t, httpd.Config{})
+	const poll = "POST /my_bucket/root?poll_range"
+	for _, sort := range []string{"a", "m1", "m2", "z"} {
+		e.want(e.do("PUT /my_bucket/root?sort_key="+sort, sort), 204, "")
+	}
+	for body, want := range map[string]int{
+		`{"prefix":"m","start":"a"}`:            2,
+		`{"prefix":"m","start":"a","end":"m2"}`: 1,
+		`{"prefix":"m","start":"n"}`:            0,
+		`{"prefix":"m","start":"m2"}`:           1,
+	} {
+		n := e.news(e.do(poll, body))
+		if len(n.Items) != want {
+			t.Errorf("%s: %d items", body, len(n.Items))
+		}
+		e.want(e.do(poll, body[:len(body)-1]+`,"timeout":0,"seenMarker":"`+n.SeenMarker+`"}`), 304, "")
+	}
+}
+
 // TestPollRangePages: what does not fit one answer comes with the next.
 func TestPollRangePages(t *testing.T) {
 	e := start(t, httpd.Config{})

@@ -179,7 +179,8 @@ func TestBatches(t *testing.T) {
 	}
 
 	e.want(e.do("POST /my_bucket?delete", `[{"partitionKey":"mailboxes"},{"partitionKey":"mailbox:INBOX","start":"001892831","singleItem":true},
-		{"partitionKey":"mailbox:INBOX","prefix":"00189287"},{"partitionKey":"keys","start":"none","singleItem":true}]`), 200, `[
+		{"partitionKey":"mailbox:INBOX","prefix":"00189287","limit":null,"reverse":false,"conflictsOnly":false,"tombstones":false},
+		{"partitionKey":"keys","start":"none","singleItem":true}]`), 200, `[
 		{"partitionKey":"mailboxes","prefix":null,"start":null,"end":null,"singleItem":false,"deletedItems":2},
 		{"partitionKey":"mailbox:INBOX","prefix":null,"start":"001892831","end":null,"singleItem":true,"deletedItems":1},
 		{"partitionKey":"mailbox:INBOX","prefix":"00189287","start":null,"end":null,"singleItem":false,"deletedItems":1},
@@ -200,6 +201,66 @@ func TestBatches(t *testing.T) {
 		}
 	}
 	e.want(e.do("POST /my_bucket?delete", `[{"partitionKey":"long"}]`), 200, `[{"partitionKey":"long","prefix":null,"start":null,"end":null,"singleItem":false,"deletedItems":2500}]`)
+}
+
+// TestSearches: what is in a range, and where the next one starts. Tombstones
+// that are not asked for count towards no limit, however many they are.
+func TestSearches(t *testing.T) {
+	e := start(t, httpd.Config{})
+	var batch []string
+	for i := range 1000 {
+		batch = append(batch, `{"pk":"root","sk":"b`+itoa(1000+i)+`","ct":null,"v":null}`)
+	}
+	for _, sort := range []string{"a", "c", "d.1", "d.2", "e"} {
+		batch = append(batch, `{"pk":"root","sk":"`+sort+`","ct":null,"v":"`+b64(sort)+`"}`)
+	}
+	batch = append(batch, `{"pk":"root","sk":"d.2","ct":null,"v":"`+b64("other")+`"}`)
+	e.want(e.do("POST /my_bucket", "["+strings.Join(batch, ",")+"]"), 204, "")
+	for in, want := range map[string]string{
+		``:                                           "a c d.1 d.2 e",
+		`"start":"c"`:                                "c d.1 d.2 e",
+		`"start":"c","end":"dynamite"`:               "c d.1 d.2",
+		`"start":"c","end":"a","reverse":true`:       "c",
+		`"start":"bb","end":"","reverse":true`:       "a",
+		`"limit":1`:                                  "a; c",
+		`"limit":2`:                                  "a c; d.1",
+		`"limit":0`:                                  "; a",
+		`"limit":5`:                                  "a c d.1 d.2 e",
+		`"limit":4,"reverse":true`:                   "e d.2 d.1 c; a",
+		`"prefix":"d"`:                               "d.1 d.2",
+		`"prefix":"d.","end":"d.2"`:                  "d.1",
+		`"prefix":"d.","limit":1`:                    "d.1; d.2",
+		`"prefix":"d.","limit":2`:                    "d.1 d.2",
+		`"prefix":"d.","limit":1,"reverse":true`:     "d.2; d.1",
+		`"prefix":"d.","start":"d.2","limit":1`:      "d.2",
+		`"prefix":"d.","start":"d.2","reverse":true`: "d.2 d.1",
+		`"conflictsOnly":true,"limit":1`:             "d.2",
+	} {
+		body := `[{"partitionKey":"root"`
+		if in != "" {
+			body += "," + in
+		}
+		r := e.want(e.do("POST /my_bucket?search", body+"}]"), 200, "*")
+		var out []struct {
+			Items     []struct{ Sk string }
+			More      bool
+			NextStart *string
+		}
+		if err := json.Unmarshal([]byte(r.body), &out); err != nil || len(out) != 1 {
+			t.Fatalf("%s: %v", r.body, err)
+		}
+		var got []string
+		for _, i := range out[0].Items {
+			got = append(got, i.Sk)
+		}
+		text := strings.Join(got, " ")
+		if out[0].NextStart != nil {
+			text += "; " + *out[0].NextStart
+		}
+		if text != want || out[0].More != (out[0].NextStart != nil) {
+			t.Errorf("%s: got %q (more: %v), want %q", in, text, out[0].More, want)
+		}
+	}
 }
 
 func itoa(i int) string {
@@ -232,6 +293,8 @@ func TestWhatIsRefused(t *testing.T) {
 		"no list":            {"POST /my_bucket?search", `{"partitionKey":"root"}`, "", 400, "InvalidRequest"},
 		"single with prefix": {"POST /my_bucket?search", `[{"partitionKey":"root","prefix":"a","start":"ab","singleItem":true}]`, "", 400, "InvalidRequest"},
 		"limit of a delete":  {"POST /my_bucket?delete", `[{"partitionKey":"root","limit":1}]`, "", 400, "InvalidRequest"},
+		"conflicts only":     {"POST /my_bucket?delete", `[{"partitionKey":"root","conflictsOnly":true}]`, "", 400, "InvalidRequest"},
+		"a later deletion":   {"POST /my_bucket?delete", `[{"partitionKey":"root"},{"partitionKey":"root","singleItem":true}]`, "", 400, "InvalidRequest"},
 		"wrong type":         {"POST /my_bucket?search", `[{"partitionKey":7}]`, "", 400, "InvalidRequest"},
 		"negative limit":     {"POST /my_bucket?search", `[{"partitionKey":"a","limit":-1}]`, "", 400, "InvalidRequest"},
 		"deep":               {"POST /my_bucket", strings.Repeat("[", 100_000), "", 400, "InvalidRequest"},

@@ -135,7 +135,9 @@ func (o *Options) validate() error {
 
 // plan chooses addresses and writes down every process.
 func (o *Options) plan(ctx context.Context) (*Cluster, error) {
-	addrs, err := freeAddrs(ctx, 2+1+o.Meta+o.Blocks+2*o.Gateways)
+	// The broker and the admin service; then one for the metrics of each process,
+	// and two APIs for each gateway.
+	addrs, err := freeAddrs(ctx, 2+1+o.Meta+o.Blocks+3*o.Gateways)
 	if err != nil {
 		return nil, err
 	}
