@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"hangar/shared/nodeapi"
 	"hangar/shared/object"
 
 	"hangar/services/admin/internal/ops"
@@ -81,6 +82,44 @@ func getClusterStatistics(c call) (wire.ClusterStatistics, error) {
 		fmt.Fprintf(&b, "Objects: %d, %d bytes\n", all.Objects.Count, all.Objects.Bytes)
 		out.TotalObjectCount, out.TotalObjectBytes = &all.Objects.Count, &all.Objects.Bytes
 	}
+	if err := holdings(c, &out, &b); err != nil {
+		return out, err
+	}
 	out.Freeform = b.String()
 	return out, nil
+}
+
+// holdings adds up what the storage nodes hold.
+func holdings(c call, out *wire.ClusterStatistics, b *strings.Builder) error {
+	told, err := ops.Ask(c.ctx, c.s.ops, ops.Question{Nodes: ops.AllNodes, Services: ops.StorageServices, Timeout: ops.QuickAnswer},
+		func(ctx context.Context, r nodeapi.Remote) (nodeapi.Statistics, error) { return r.Statistics(ctx) })
+	if err != nil {
+		return err
+	}
+	var rows []*nodeapi.RowStatistics
+	for _, f := range told.Success {
+		if f.Rows != nil {
+			rows = append(rows, f.Rows)
+		}
+		if k := f.Blocks; k != nil {
+			if out.BlockManagerStats == nil {
+				out.BlockManagerStats, out.BlockBytes = &wire.BlockManagerStats{}, new(int64)
+			}
+			sum, one := out.BlockManagerStats, wire.DescribeBlocks(k)
+			sum.RCEntries += one.RCEntries
+			sum.ResyncQueueLen += one.ResyncQueueLen
+			sum.ResyncErrors += one.ResyncErrors
+			*out.BlockBytes += k.LiveBytes
+		}
+	}
+	out.TableStats, out.NodesNotCounted = wire.NonNil(wire.DescribeTables(rows...)), len(told.Failed)
+	b.WriteString("On all storage nodes, each copy counted:\n")
+	b.WriteString(wire.TableText(out.TableStats))
+	if k := out.BlockManagerStats; k != nil {
+		b.WriteString(wire.BlockText(k, *out.BlockBytes))
+	}
+	if len(told.Failed) > 0 {
+		fmt.Fprintf(b, "Nodes that could not be asked: %d\n", len(told.Failed))
+	}
+	return nil
 }

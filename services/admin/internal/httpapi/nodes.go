@@ -98,19 +98,46 @@ func getNodeStatistics(c call) (answers[wire.NodeStatistics], error) {
 	if err != nil {
 		return out, err
 	}
-	workers, err := ask(c, ops.WithWorkers, ops.QuickAnswer, func(ctx context.Context, r nodeapi.Remote) ([]nodeapi.Worker, error) {
-		return r.Workers(ctx)
-	})
+	told, err := ask(c, ops.WithWorkers, ops.QuickAnswer, tell)
 	if err != nil {
 		return out, err
 	}
-	for id, list := range workers.Success {
+	for id, what := range told.Success {
+		s, ok := out.Success[id]
+		if !ok {
+			continue
+		}
+		s.Add(what.figures, c.s.ops.Now())
+		if what.uncounted != nil {
+			s.Freeform += "What it holds could not be asked: " + c.s.explain(c.ctx, what.node, what.uncounted) + "\n"
+		}
+		addWorkers(&s, what.workers, c.s.ops.Now())
+		out.Success[id] = s
+	}
+	for id, why := range told.Error {
 		if s, ok := out.Success[id]; ok {
-			addWorkers(&s, list, c.s.ops.Now())
+			s.Freeform += "More could not be asked: " + why + "\n"
 			out.Success[id] = s
 		}
 	}
 	return out, nil
+}
+
+// figures are what a node tells of itself.
+type figures struct {
+	node      object.NodeID
+	workers   []nodeapi.Worker
+	figures   nodeapi.Statistics
+	uncounted error // why there are no figures
+}
+
+func tell(ctx context.Context, r nodeapi.Remote) (f figures, err error) {
+	f.node = r.Node
+	if f.workers, err = r.Workers(ctx); err != nil || !slices.Contains(ops.StorageServices, r.Service) {
+		return f, err
+	}
+	f.figures, f.uncounted = r.Statistics(ctx)
+	return f, nil
 }
 
 func addWorkers(s *wire.NodeStatistics, list []nodeapi.Worker, now time.Time) {

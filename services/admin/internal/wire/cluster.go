@@ -105,4 +105,10 @@ type ClusterStatistics struct {
 	DataAvail           *int64 `json:"dataAvail"`
 	MetadataAvail       *int64 `json:"metadataAvail"`
 	IncompleteAvailInfo *bool  `json:"incompleteAvailInfo"`
+	// Extensions: what storage nodes hold, added up, so every copy counts, and how
+	// many could not be asked.
+	TableStats        []TableStats       `json:"tableStats"`
+	BlockManagerStats *BlockManagerStats `json:"blockManagerStats"`
+	BlockBytes        *int64             `json:"blockBytes"`
+	NodesNotCounted   int                `json:"nodesNotCounted"`
 }

@@ -27,12 +27,17 @@ type NodeInfo struct {
 	StartedAt *time.Time `json:"startedAt"`
 }
 
-// NodeStatistics has Garage's optional fields only as far as nodes count the
-// same things.
+// NodeStatistics is the answer of GetNodeStatistics for a node.
 type NodeStatistics struct {
 	Freeform string `json:"freeform"`
 	// Directories is an extension: where a block node keeps its data.
-	Directories []nodeapi.Directory `json:"directories,omitempty"`
+	Directories       []nodeapi.Directory `json:"directories,omitempty"`
+	TableStats        []TableStats        `json:"tableStats,omitempty"`
+	BlockManagerStats *BlockManagerStats  `json:"blockManagerStats,omitempty"`
+	// Rows and Blocks are extensions: all that nodes of the metadata and of the
+	// block service tell; absent for nodes that could not be asked.
+	Rows   *nodeapi.RowStatistics   `json:"rows,omitempty"`
+	Blocks *nodeapi.BlockStatistics `json:"blocks,omitempty"`
 	// Workers is an extension; absent for nodes that could not be asked.
 	Workers []WorkerInfo `json:"workers,omitempty"`
 }

@@ -259,19 +259,6 @@ type nodeFigures struct {
 		LiveBlocks    int64  `json:"liveBlocks"`
 		FreeBytes     int64  `json:"freeBytes"`
 	} `json:"directories"`
-	Blocks *struct {
-		Entries int64 `json:"rcEntries"`
-		Queue   int64 `json:"resyncQueueLen"`
-		Errors  int64 `json:"resyncErrors"`
-	} `json:"blockManagerStats"`
-	Tables []struct {
-		Name        string `json:"tableName"`
-		Items       int64  `json:"items"`
-		MerkleItems int64  `json:"merkleItems"`
-		MerkleQueue int64  `json:"merkleQueueLen"`
-		InsertQueue int64  `json:"insertQueueLen"`
-		GCQueue     int64  `json:"gcQueueLen"`
-	} `json:"tableStats"`
 }
 
 func nodeStatistics(c *client) *cobra.Command {
@@ -302,17 +289,7 @@ func printFigures(p *terminal.Page, m perNode[nodeFigures]) {
 		}
 		p.Line(terminal.Strong("Node " + short(id)))
 		p.Text(n.Freeform)
-		if len(n.Tables) > 0 {
-			t := terminal.NewTable("TABLE", ">ITEMS", ">TO COMPARE", ">TO INSERT", ">TO COLLECT")
-			for _, x := range n.Tables {
-				t.Row(x.Name, terminal.Count(x.Items), terminal.Count(x.MerkleQueue), terminal.Count(x.InsertQueue), terminal.Count(x.GCQueue))
-			}
-			p.Table(t)
-		}
 		n.printDirectories(p)
-		if b := n.Blocks; b != nil {
-			p.Line("Blocks: ", terminal.Count(b.Entries), ", to bring or drop: ", terminal.Count(b.Queue), ", with errors: ", terminal.Count(b.Errors))
-		}
 	}
 }
 
