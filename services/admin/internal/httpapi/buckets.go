@@ -79,6 +79,7 @@ func count(c call, info *wire.BucketInfo) error {
 	info.Objects, info.Bytes = u.Objects.Count, u.Objects.Bytes
 	info.UnfinishedUploads, info.UnfinishedMultipartUploads = u.Uploads.Count, u.Uploads.Count
 	info.UnfinishedMultipartUploadParts, info.UnfinishedMultipartUploadBytes = u.Parts.Count, u.Parts.Bytes
+	info.K2VItems, info.K2VBytes = u.Items.Count, u.Items.Bytes
 	return nil
 }
 

@@ -35,7 +35,11 @@ type BucketInfo struct {
 	UnfinishedMultipartUploads     int64           `json:"unfinishedMultipartUploads"`
 	UnfinishedMultipartUploadParts int64           `json:"unfinishedMultipartUploadParts"`
 	UnfinishedMultipartUploadBytes int64           `json:"unfinishedMultipartUploadBytes"`
-	Quotas                         BucketQuotas    `json:"quotas"`
+	// K2VItems and K2VBytes are extensions: items with a value, and bytes of their
+	// values. Quotas do not count them.
+	K2VItems int64        `json:"k2vItems"`
+	K2VBytes int64        `json:"k2vBytes"`
+	Quotas   BucketQuotas `json:"quotas"`
 }
 
 // WebsiteConfig is how a bucket is served as a site.

@@ -43,6 +43,8 @@ type NodeStatus struct {
 	IsUp            bool          `json:"isUp"`
 	LastSeenSecsAgo *int64        `json:"lastSeenSecsAgo"`
 	Draining        bool          `json:"draining"`
+	// K2VAddr is an extension: where a gateway serves K2V.
+	K2VAddr string `json:"k2vAddr,omitempty"`
 	// Duty is an extension: serving, joining, leaving or none, for nodes that
 	// keep data. One that is leaving must not be switched off yet.
 	Duty              ops.Duty   `json:"duty,omitempty"`
@@ -72,7 +74,7 @@ func DescribeRole(r control.Role) AssignedRole {
 
 // DescribeNode writes a node without its role, as it is at now.
 func DescribeNode(n ops.Node, now time.Time) NodeStatus {
-	s := NodeStatus{ID: n.ID, Service: n.Service, Zone: n.Zone, IsUp: n.Up}
+	s := NodeStatus{ID: n.ID, Service: n.Service, Zone: n.Zone, IsUp: n.Up, K2VAddr: n.K2VAddr}
 	if n.Addr != "" {
 		s.Addr = &n.Addr
 	}

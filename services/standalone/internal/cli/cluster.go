@@ -29,6 +29,7 @@ type clusterNode struct {
 	Zone     string     `json:"zone"`
 	Version  string     `json:"garageVersion"`
 	Addr     string     `json:"addr"`
+	K2VAddr  string     `json:"k2vAddr"`
 	Hostname string     `json:"hostname"`
 	IsUp     bool       `json:"isUp"`
 	LastSeen *int64     `json:"lastSeenSecsAgo"`
@@ -200,9 +201,9 @@ func nodeList(c *client) *cobra.Command {
 				return err
 			}
 			return show(c, cmd, a, func(p *terminal.Page, s clusterStatus) {
-				t := terminal.NewTable("ID", "SERVICE", "STATE", "VERSION", "ADDRESS", "HOST")
+				t := terminal.NewTable("ID", "SERVICE", "STATE", "VERSION", "ADDRESS", "K2V ADDRESS", "HOST")
 				for _, n := range s.Nodes {
-					t.Row(n.ID, n.Service, n.state(p), n.Version, n.Addr, n.Hostname)
+					t.Row(n.ID, n.Service, n.state(p), n.Version, n.Addr, n.K2VAddr, n.Hostname)
 				}
 				p.Table(t)
 			})
