@@ -128,7 +128,7 @@ func (f *fleet) Nodes() []ops.Node {
 		n := ops.Node{
 			ID: s.node.ID, Service: s.node.Service, Zone: s.node.Zone, Hostname: s.node.Hostname,
 			Version: s.node.Version, Started: s.node.Started,
-			Addr: cmp.Or(s.node.S3Addr, s.node.AdminAddr), Up: now.Sub(s.at) <= upFor, LastSeen: s.at,
+			Addr: cmp.Or(s.node.S3Addr, s.node.AdminAddr), K2VAddr: s.node.K2VAddr, Up: now.Sub(s.at) <= upFor, LastSeen: s.at,
 			Failing: s.node.Failing, ReadOnly: s.node.ReadOnly, Directories: s.node.Directories,
 		}
 		if d := s.node.Disk; d != nil {

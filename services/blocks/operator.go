@@ -37,6 +37,7 @@ type operator struct {
 var (
 	_ nodeapi.Operator      = (*operator)(nil)
 	_ nodeapi.BlockOperator = (*operator)(nil)
+	_ nodeapi.Counter       = (*operator)(nil)
 )
 
 // serveOperator answers operators.
@@ -51,6 +52,11 @@ func (s *Service) serveOperator(g *lifecycle.Group, o *operator) error {
 		return err
 	}
 	g.Defer("block operator endpoint", func(context.Context) error { stopBlocks(); return nil })
+	stopCounting, err := nodeapi.ServeStatistics(s.deps.Server, service, s.node, o)
+	if err != nil {
+		return err
+	}
+	g.Defer("statistics endpoint", func(context.Context) error { stopCounting(); return nil })
 	return nil
 }
 

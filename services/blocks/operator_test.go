@@ -124,6 +124,9 @@ func TestALostBlockStaysListed(t *testing.T) {
 	h := c.put(owner, blocktest.Random(5000))
 	c.alike(1, c.ids...)
 	first := c.operate(c.ids[0])
+	if s, err := first.Statistics(t.Context()); err != nil || s.Rows != nil || s.Blocks.Blocks != 1 || s.Blocks.LiveBytes < 5000 || s.Blocks.Segments != 1 || s.Blocks.Failing != 0 {
+		t.Errorf("%+v, %v", s.Blocks, err)
+	}
 	purge := func() (nodeapi.Purged, error) { return first.PurgeBlocks(t.Context(), []object.Hash{h}) }
 	if _, err := purge(); !fault.Is(err, fault.Conflict) {
 		t.Fatalf("a whole block: %v", err)
@@ -151,6 +154,9 @@ func TestALostBlockStaysListed(t *testing.T) {
 	}
 	if w := c.worker(c.ids[0], "resync"); w.PersistentErrors == nil || *w.PersistentErrors != 1 {
 		t.Errorf("%+v", w)
+	}
+	if s, err := first.Statistics(t.Context()); err != nil || s.Blocks.Failing != 1 || s.Blocks.Wanted != 1 {
+		t.Errorf("%+v, %v", s.Blocks, err)
 	}
 	info, err := first.BlockInfo(t.Context(), h)
 	if err != nil || info.Present || len(info.Owners) != 1 || info.Owners[0].Key != owner.Key || info.Owners[0].Dead {

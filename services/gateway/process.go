@@ -63,6 +63,9 @@ func RunProcess(ctx context.Context, c ProcessConfig, version string) error {
 			return err
 		}
 		id.Node.S3Addr = reachable(gw.Addr(), id.Node.Hostname)
+		if a := gw.K2VAddr(); a != nil {
+			id.Node.K2VAddr = reachable(a, id.Node.Hostname)
+		}
 		id.Await = func(ctx context.Context, rev control.Revision) error { return gw.Await(ctx, p.Mirror, rev) }
 		if err := p.Announce(g, id); err != nil {
 			return err

@@ -31,9 +31,14 @@ type operations struct {
 	*work.Set
 	snapshots *snapshots
 	repairs   map[nodeapi.RepairKind]*work.Task
+	node      node
+	compare   *antientropy.Worker
 }
 
-var _ nodeapi.Operator = (*operations)(nil)
+var (
+	_ nodeapi.Operator = (*operations)(nil)
+	_ nodeapi.Counter  = (*operations)(nil)
+)
 
 // Repair implements nodeapi.Operator.
 func (o *operations) Repair(_ context.Context, r nodeapi.Repair) error {
@@ -50,7 +55,7 @@ func (o *operations) Snapshot(ctx context.Context) error { return o.snapshots.or
 
 // operations makes what operators may order.
 func (s *Service) operations(n node, compare *antientropy.Worker) (o *operations, err error) {
-	o = &operations{Set: n.set}
+	o = &operations{Set: n.set, node: n, compare: compare}
 	if o.snapshots, err = s.snapshots(n); err != nil {
 		return nil, err
 	}
@@ -69,6 +74,11 @@ func (s *Service) operate(g *lifecycle.Group, o *operations) error {
 		return err
 	}
 	g.Defer("operator", func(context.Context) error { stop(); return nil })
+	stopCounting, err := nodeapi.ServeStatistics(s.deps.Server, "meta", s.node, o)
+	if err != nil {
+		return err
+	}
+	g.Defer("statistics", func(context.Context) error { stopCounting(); return nil })
 	return nil
 }
 

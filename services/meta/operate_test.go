@@ -39,6 +39,43 @@ func awaitWorker(t *testing.T, o nodeapi.Operator, name, text string) {
 	}
 }
 
+// TestStatistics: each replica tells of its tables, of what waits to be collected
+// and of the comparing.
+func TestStatistics(t *testing.T) {
+	c := newTrio(t, time.Hour)
+	for i := range 5 {
+		if _, err := c.rows.Put(t.Context(), key(fmt.Sprint(i)), valueOf("text")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	manifest := metaapi.RowKey{Table: metaapi.Manifests, Bucket: key("").Bucket, Key: "m"}
+	if _, err := c.rows.Put(t.Context(), manifest, &metaapi.Value{Head: []byte("h")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.rows.Put(t.Context(), key("0"), nil); err != nil {
+		t.Fatal(err)
+	}
+	want := []nodeapi.TableStatistics{
+		{Name: "objects", Rows: 4, Bytes: 4 * valueOf("text").Bytes, Vacant: 1},
+		{Name: "uploads"}, {Name: "parts"}, {Name: "items"}, {Name: nodeapi.OtherRows, Rows: 1},
+	}
+	for i := range c.nodes {
+		// A write is heard of by a majority at first.
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+			got, err := nodeapi.Remote{Caller: c.peers, Service: "meta", Node: c.nodes[i]}.Statistics(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r := got.Rows; got.Blocks == nil && r.Rows == 6 && slices.Equal(r.Tables, want) && r.Partitions > 0 && r.DiskBytes > 0 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("node %d: %+v", i, got.Rows)
+			}
+		}
+	}
+}
+
 // TestRepairs: an operator's repair finds a body that the disk has changed and
 // mends it with what others have.
 func TestRepairs(t *testing.T) {

@@ -166,6 +166,7 @@ func (s *server) gateway(n conns, rows metaapi.ItemRows, rings process.Rings, ad
 	id.Node.S3Addr = gw.Addr().String()
 	s.c.Gateway.S3Addr = bound(s.c.Gateway.S3Addr, gw.Addr())
 	if a := gw.K2VAddr(); a != nil {
+		id.Node.K2VAddr = a.String()
 		s.c.Gateway.K2VAddr = bound(s.c.Gateway.K2VAddr, a)
 	}
 	id.Await = func(ctx context.Context, rev control.Revision) error { return gw.Await(ctx, s.mirror, rev) }

@@ -47,9 +47,10 @@ type Node struct {
 	Started  time.Time `json:"started"`
 	// Zone is the operator's hint for the layout; may be empty.
 	Zone string `json:"zone,omitempty"`
-	// S3Addr and AdminAddr are where clients reach the node, host:port; empty
+	// S3Addr, K2VAddr and AdminAddr are where clients reach the node, host:port; empty
 	// when it does not serve them.
 	S3Addr    string `json:"s3Addr,omitempty"`
+	K2VAddr   string `json:"k2vAddr,omitempty"`
 	AdminAddr string `json:"adminAddr,omitempty"`
 	// Status is how the node fares, asked for anew at every listing.
 	Status `json:"-"`

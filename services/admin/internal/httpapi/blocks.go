@@ -5,103 +5,37 @@ import (
 	"time"
 
 	"hangar/services/admin/internal/ops"
+	"hangar/services/admin/internal/wire"
 	"hangar/shared/nodeapi"
 	"hangar/shared/object"
 )
 
-type blockError struct {
-	BlockHash      string `json:"blockHash"`
-	RefCount       int64  `json:"refcount"`
-	ErrorCount     int64  `json:"errorCount"`
-	LastTrySecsAgo int64  `json:"lastTrySecsAgo"`
-	NextTryInSecs  int64  `json:"nextTryInSecs"`
-	// Message is an extension.
-	Message string `json:"message,omitempty"`
-}
-
-func listBlockErrors(c call) (answers[[]blockError], error) {
-	return ask(c, ops.BlockServiceOnly, ops.QuickAnswer, func(ctx context.Context, r nodeapi.Remote) ([]blockError, error) {
+func listBlockErrors(c call) (answers[[]wire.BlockError], error) {
+	return ask(c, ops.BlockServiceOnly, ops.QuickAnswer, func(ctx context.Context, r nodeapi.Remote) ([]wire.BlockError, error) {
 		list, err := r.BlockErrors(ctx)
 		if err != nil {
 			return nil, err
 		}
-		now, out := c.s.ops.Now(), []blockError{}
+		now, out := c.s.ops.Now(), []wire.BlockError{}
 		for _, e := range list {
-			out = append(out, blockError{
-				e.Hash.String(), e.References, e.Errors, secondsBetween(e.LastTry, now), secondsBetween(now, e.NextTry), e.Message,
+			out = append(out, wire.BlockError{
+				BlockHash: e.Hash.String(), RefCount: e.References, ErrorCount: e.Errors,
+				LastTrySecsAgo: wire.SecondsBetween(e.LastTry, now), NextTryInSecs: wire.SecondsBetween(now, e.NextTry), Message: e.Message,
 			})
 		}
 		return out, nil
 	})
 }
 
-type whichBlock struct {
-	BlockHash string `json:"blockHash"`
-}
-
-type blockInfo struct {
-	BlockHash string         `json:"blockHash"`
-	RefCount  int64          `json:"refcount"`
-	Versions  []blockVersion `json:"versions"`
-	// Extensions.
-	Present     bool  `json:"present"`
-	StoredBytes int64 `json:"storedBytes"`
-}
-
-type blockVersion struct {
-	VersionID        string    `json:"versionId"`
-	RefDeleted       bool      `json:"refDeleted"`
-	VersionDeleted   bool      `json:"versionDeleted"`
-	GarbageCollected bool      `json:"garbageCollected"`
-	Backlink         *backlink `json:"backlink"`
-}
-
-// backlink has one of the two.
-type backlink struct {
-	Object *objectLink `json:"object,omitempty"`
-	Upload *uploadLink `json:"upload,omitempty"`
-}
-
-type objectLink struct {
-	BucketID object.BucketID `json:"bucketId"`
-	Key      string          `json:"key"`
-}
-
-type uploadLink struct {
-	UploadID               string          `json:"uploadId"`
-	UploadDeleted          bool            `json:"uploadDeleted"`
-	UploadGarbageCollected bool            `json:"uploadGarbageCollected"`
-	BucketID               object.BucketID `json:"bucketId"`
-	Key                    string          `json:"key"`
-}
-
-func getBlockInfo(c call, in whichBlock) (out answers[blockInfo], err error) {
+func getBlockInfo(c call, in wire.WhichBlock) (out answers[wire.BlockInfo], err error) {
 	hash, err := object.ParseHash(in.BlockHash)
 	if err != nil {
 		return out, invalid(err.Error())
 	}
-	return ask(c, ops.BlockServiceOnly, ops.QuickAnswer, func(ctx context.Context, r nodeapi.Remote) (blockInfo, error) {
+	return ask(c, ops.BlockServiceOnly, ops.QuickAnswer, func(ctx context.Context, r nodeapi.Remote) (wire.BlockInfo, error) {
 		info, err := r.BlockInfo(ctx, hash)
-		return describeBlock(info), err
+		return wire.DescribeBlock(info), err
 	})
-}
-
-// describeBlock counts an owner that is dead as a deleted version whose
-// reference is still there: the sweep takes it away.
-func describeBlock(b nodeapi.BlockInfo) blockInfo {
-	out := blockInfo{
-		BlockHash: b.Hash.String(), RefCount: int64(len(b.Owners)), Versions: []blockVersion{}, Present: b.Present, StoredBytes: b.StoredBytes,
-	}
-	for _, o := range b.Owners {
-		v := blockVersion{VersionID: o.Version, VersionDeleted: o.Dead, Backlink: &backlink{}}
-		if o.Upload == "" {
-			v.Backlink.Object = &objectLink{o.Bucket, o.Key}
-		} else {
-			v.Backlink.Upload = &uploadLink{o.Upload, o.Dead, false, o.Bucket, o.Key}
-		}
-		out.Versions = append(out.Versions, v)
-	}
-	return out
 }
 
 func parseHashes(in []string) ([]object.Hash, error) {
@@ -119,16 +53,7 @@ func parseHashes(in []string) ([]object.Hash, error) {
 	return out, nil
 }
 
-type retryBlocks struct {
-	All         bool     `json:"all,omitempty"`
-	BlockHashes []string `json:"blockHashes,omitempty"`
-}
-
-type retriedBlocks struct {
-	Count int64 `json:"count"`
-}
-
-func retryBlockResync(c call, in retryBlocks) (out answers[retriedBlocks], err error) {
+func retryBlockResync(c call, in wire.RetryBlocks) (out answers[wire.RetriedBlocks], err error) {
 	if in.All == (len(in.BlockHashes) > 0) {
 		return out, invalid("give either all or blockHashes")
 	}
@@ -136,21 +61,13 @@ func retryBlockResync(c call, in retryBlocks) (out answers[retriedBlocks], err e
 	if err != nil {
 		return out, err
 	}
-	return ask(c, ops.BlockServiceOnly, ops.QuickAnswer, func(ctx context.Context, r nodeapi.Remote) (retriedBlocks, error) {
+	return ask(c, ops.BlockServiceOnly, ops.QuickAnswer, func(ctx context.Context, r nodeapi.Remote) (wire.RetriedBlocks, error) {
 		n, err := r.RetryBlocks(ctx, hashes)
-		return retriedBlocks{n}, err
+		return wire.RetriedBlocks{Count: n}, err
 	})
 }
 
-type purgedBlocks struct {
-	BlocksPurged    int64 `json:"blocksPurged"`
-	ObjectsDeleted  int64 `json:"objectsDeleted"`
-	UploadsDeleted  int64 `json:"uploadsDeleted"`
-	VersionsDeleted int64 `json:"versionsDeleted"`
-	BlockRefsPurged int64 `json:"blockRefsPurged"`
-}
-
-func purgeBlocks(c call, in []string) (out answers[purgedBlocks], err error) {
+func purgeBlocks(c call, in []string) (out answers[wire.PurgedBlocks], err error) {
 	if len(in) == 0 {
 		return out, invalid("name the blocks to be given up")
 	}
@@ -158,23 +75,15 @@ func purgeBlocks(c call, in []string) (out answers[purgedBlocks], err error) {
 	if err != nil {
 		return out, err
 	}
-	return ask(c, ops.BlockServiceOnly, ops.SlowAnswer, func(ctx context.Context, r nodeapi.Remote) (purgedBlocks, error) {
+	return ask(c, ops.BlockServiceOnly, ops.SlowAnswer, func(ctx context.Context, r nodeapi.Remote) (wire.PurgedBlocks, error) {
 		p, err := r.PurgeBlocks(ctx, hashes)
-		return purgedBlocks{p.Blocks, p.Objects, p.Uploads, p.Versions, p.References}, err
+		return wire.PurgedBlocks{
+			BlocksPurged: p.Blocks, ObjectsDeleted: p.Objects, UploadsDeleted: p.Uploads, VersionsDeleted: p.Versions, BlockRefsPurged: p.References,
+		}, err
 	})
 }
 
-// olderThan is the body of CleanupIncompleteUploads.
-type olderThan struct {
-	BucketID      string `json:"bucketId"`
-	OlderThanSecs *int64 `json:"olderThanSecs"`
-}
-
-type cleanedUp struct {
-	UploadsDeleted int64 `json:"uploadsDeleted"`
-}
-
-func cleanupIncompleteUploads(c call, in olderThan) (out cleanedUp, err error) {
+func cleanupIncompleteUploads(c call, in wire.OlderThan) (out wire.CleanedUp, err error) {
 	id, err := parseBucket(in.BucketID)
 	if err != nil {
 		return out, err

@@ -4,72 +4,27 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"hangar/shared/control"
 	"hangar/shared/object"
 
 	"hangar/services/admin/internal/ops"
+	"hangar/services/admin/internal/wire"
 )
 
-type localAlias struct {
-	AccessKeyID string `json:"accessKeyId"`
-	Alias       string `json:"alias"`
-}
-
-type bucketItem struct {
-	ID            object.BucketID `json:"id"`
-	Created       time.Time       `json:"created"`
-	GlobalAliases []string        `json:"globalAliases"`
-	LocalAliases  []localAlias    `json:"localAliases"`
-}
-
-type bucketInfo struct {
-	ID                             object.BucketID `json:"id"`
-	Created                        time.Time       `json:"created"`
-	GlobalAliases                  []string        `json:"globalAliases"`
-	WebsiteAccess                  bool            `json:"websiteAccess"`
-	WebsiteConfig                  *websiteConfig  `json:"websiteConfig"`
-	Keys                           []bucketInfoKey `json:"keys"`
-	Objects                        int64           `json:"objects"`
-	Bytes                          int64           `json:"bytes"`
-	UnfinishedUploads              int64           `json:"unfinishedUploads"`
-	UnfinishedMultipartUploads     int64           `json:"unfinishedMultipartUploads"`
-	UnfinishedMultipartUploadParts int64           `json:"unfinishedMultipartUploadParts"`
-	UnfinishedMultipartUploadBytes int64           `json:"unfinishedMultipartUploadBytes"`
-	Quotas                         bucketQuotas    `json:"quotas"`
-}
-
-type websiteConfig struct {
-	IndexDocument string  `json:"indexDocument"`
-	ErrorDocument *string `json:"errorDocument"`
-}
-
-type bucketQuotas struct {
-	MaxSize    *int64 `json:"maxSize"`
-	MaxObjects *int64 `json:"maxObjects"`
-}
-
-type bucketInfoKey struct {
-	AccessKeyID        string     `json:"accessKeyId"`
-	Name               string     `json:"name"`
-	Permissions        bucketPerm `json:"permissions"`
-	BucketLocalAliases []string   `json:"bucketLocalAliases"`
-}
-
-func listBuckets(c call) ([]bucketItem, error) {
-	v, items := c.s.ops.View(), []bucketItem{}
+func listBuckets(c call) ([]wire.BucketItem, error) {
+	v, items := c.s.ops.View(), []wire.BucketItem{}
 	for _, b := range v.Buckets() {
-		item := bucketItem{ID: b.ID, Created: b.Created, GlobalAliases: nonNil(v.GlobalAliases(b.ID)), LocalAliases: []localAlias{}}
+		item := wire.BucketItem{ID: b.ID, Created: b.Created, GlobalAliases: wire.NonNil(v.GlobalAliases(b.ID)), LocalAliases: []wire.LocalAlias{}}
 		for _, l := range v.LocalAliases(b.ID) {
-			item.LocalAliases = append(item.LocalAliases, localAlias{l.KeyID, l.Name})
+			item.LocalAliases = append(item.LocalAliases, wire.LocalAlias{AccessKeyID: l.KeyID, Alias: l.Name})
 		}
 		items = append(items, item)
 	}
 	return items, nil
 }
 
-func getBucketInfo(c call) (info bucketInfo, err error) {
+func getBucketInfo(c call) (info wire.BucketInfo, err error) {
 	by, value, err := one(c, "id", "globalAlias", "search")
 	if err != nil {
 		return info, err
@@ -92,7 +47,7 @@ func getBucketInfo(c call) (info bucketInfo, err error) {
 	if b == nil {
 		return info, control.NoSuchBucket(value)
 	}
-	info = describeBucket(v, b)
+	info = wire.DescribeBucket(v, b)
 	return info, count(c, &info)
 }
 
@@ -115,32 +70,8 @@ func findBucket(v *control.View, pattern string) (found *control.Bucket, err err
 	return found, nil
 }
 
-func describeBucket(v *control.View, b *control.Bucket) bucketInfo {
-	info := bucketInfo{
-		ID: b.ID, Created: b.Created, GlobalAliases: nonNil(v.GlobalAliases(b.ID)), Keys: []bucketInfoKey{},
-		Quotas: bucketQuotas{MaxSize: b.MaxBytes, MaxObjects: b.MaxObjects},
-	}
-	if w := b.Website; w != nil {
-		info.WebsiteAccess, info.WebsiteConfig = true, &websiteConfig{IndexDocument: w.IndexDocument}
-		if w.ErrorDocument != "" {
-			info.WebsiteConfig.ErrorDocument = &w.ErrorDocument
-		}
-	}
-	local := map[string][]string{}
-	for _, l := range v.LocalAliases(b.ID) {
-		local[l.KeyID] = append(local[l.KeyID], l.Name)
-	}
-	for _, k := range v.Keys() {
-		p, ok := b.Keys[k.ID]
-		if ok || local[k.ID] != nil {
-			info.Keys = append(info.Keys, bucketInfoKey{k.ID, k.Name, bucketPerm(p), nonNil(local[k.ID])})
-		}
-	}
-	return info
-}
-
 // count fills in what the metadata service counts.
-func count(c call, info *bucketInfo) error {
+func count(c call, info *wire.BucketInfo) error {
 	u, err := c.s.ops.Usage(c.ctx, info.ID)
 	if err != nil {
 		return err
@@ -148,13 +79,14 @@ func count(c call, info *bucketInfo) error {
 	info.Objects, info.Bytes = u.Objects.Count, u.Objects.Bytes
 	info.UnfinishedUploads, info.UnfinishedMultipartUploads = u.Uploads.Count, u.Uploads.Count
 	info.UnfinishedMultipartUploadParts, info.UnfinishedMultipartUploadBytes = u.Parts.Count, u.Parts.Bytes
+	info.K2VItems, info.K2VBytes = u.Items.Count, u.Items.Bytes
 	return nil
 }
 
 // changed answers a change of a bucket with what the bucket is now. The change
 // is made, so counts that cannot be had do not make it an error: the header
 // X-Hangar-Usage then says "unavailable" and they are zero.
-func changed(c call, id object.BucketID, r ops.Receipt, err error) (info bucketInfo, _ error) {
+func changed(c call, id object.BucketID, r ops.Receipt, err error) (info wire.BucketInfo, _ error) {
 	if err != nil {
 		return info, err
 	}
@@ -164,7 +96,7 @@ func changed(c call, id object.BucketID, r ops.Receipt, err error) (info bucketI
 	if b == nil {
 		return info, control.NoSuchBucket(id.String())
 	}
-	info = describeBucket(v, b)
+	info = wire.DescribeBucket(v, b)
 	if err := count(c, &info); err != nil {
 		c.s.log.WarnContext(c.ctx, "counting a bucket", "bucket", id, "error", err)
 		c.Set("X-Hangar-Usage", "unavailable")
@@ -172,19 +104,7 @@ func changed(c call, id object.BucketID, r ops.Receipt, err error) (info bucketI
 	return info, nil
 }
 
-// newBucket is the body of CreateBucket.
-type newBucket struct {
-	GlobalAlias *string         `json:"globalAlias,omitempty"`
-	LocalAlias  *newBucketAlias `json:"localAlias,omitempty"`
-}
-
-type newBucketAlias struct {
-	AccessKeyID string           `json:"accessKeyId"`
-	Alias       string           `json:"alias"`
-	Allow       bucketPermChange `json:"allow,omitzero"`
-}
-
-func createBucket(c call, in newBucket) (none bucketInfo, _ error) {
+func createBucket(c call, in wire.NewBucket) (none wire.BucketInfo, _ error) {
 	name := ""
 	if in.GlobalAlias != nil {
 		if name = *in.GlobalAlias; name == "" {
@@ -214,28 +134,7 @@ func deleteBucket(c call, _ nothing) (nothing, error) {
 	return nothing{}, err
 }
 
-// bucketUpdate is the body of UpdateBucket. What is absent or null stays.
-type bucketUpdate struct {
-	WebsiteAccess  *websiteAccess `json:"websiteAccess,omitempty"`
-	Quotas         *quotaUpdate   `json:"quotas,omitempty"`
-	CORSRules      []any          `json:"corsRules,omitempty" jsonschema:"only an empty list is taken"`
-	LifecycleRules []any          `json:"lifecycleRules,omitempty" jsonschema:"only an empty list is taken"`
-}
-
-type websiteAccess struct {
-	Enabled       *bool   `json:"enabled"`
-	IndexDocument *string `json:"indexDocument,omitempty"`
-	ErrorDocument *string `json:"errorDocument,omitempty"`
-	RoutingRules  []any   `json:"routingRules,omitempty" jsonschema:"only an empty list is taken"`
-}
-
-// quotaUpdate replaces both quotas: one that is absent ends.
-type quotaUpdate struct {
-	MaxSize    *int64 `json:"maxSize,omitempty"`
-	MaxObjects *int64 `json:"maxObjects,omitempty"`
-}
-
-func (w websiteAccess) parse() (*control.Website, error) {
+func parseWebsite(w wire.WebsiteAccess) (*control.Website, error) {
 	switch {
 	case w.Enabled == nil:
 		return nil, invalid("websiteAccess: say whether it is enabled")
@@ -253,14 +152,14 @@ func (w websiteAccess) parse() (*control.Website, error) {
 	return site, nil
 }
 
-func updateBucket(c call, in bucketUpdate) (none bucketInfo, _ error) {
+func updateBucket(c call, in wire.BucketUpdate) (none wire.BucketInfo, _ error) {
 	id, err := parseBucket(c.Query("id"))
 	if err != nil {
 		return none, err
 	}
 	var change ops.BucketChange
 	if w := in.WebsiteAccess; w != nil {
-		site, err := w.parse()
+		site, err := parseWebsite(*w)
 		if err != nil {
 			return none, err
 		}
@@ -276,20 +175,7 @@ func updateBucket(c call, in bucketUpdate) (none bucketInfo, _ error) {
 	return changed(c, id, r, err)
 }
 
-type bucketPermChange struct {
-	Read  bool `json:"read,omitempty"`
-	Write bool `json:"write,omitempty"`
-	Owner bool `json:"owner,omitempty"`
-}
-
-// permissionChange is the body of AllowBucketKey and DenyBucketKey.
-type permissionChange struct {
-	BucketID    string           `json:"bucketId"`
-	AccessKeyID string           `json:"accessKeyId"`
-	Permissions bucketPermChange `json:"permissions"`
-}
-
-func allowBucketKey(c call, in permissionChange) (none bucketInfo, _ error) {
+func allowBucketKey(c call, in wire.PermissionChange) (none wire.BucketInfo, _ error) {
 	id, err := parseBucket(in.BucketID)
 	if err != nil {
 		return none, err
@@ -298,7 +184,7 @@ func allowBucketKey(c call, in permissionChange) (none bucketInfo, _ error) {
 	return changed(c, id, r, err)
 }
 
-func denyBucketKey(c call, in permissionChange) (none bucketInfo, _ error) {
+func denyBucketKey(c call, in wire.PermissionChange) (none wire.BucketInfo, _ error) {
 	id, err := parseBucket(in.BucketID)
 	if err != nil {
 		return none, err
@@ -307,16 +193,8 @@ func denyBucketKey(c call, in permissionChange) (none bucketInfo, _ error) {
 	return changed(c, id, r, err)
 }
 
-// aliasChange is the body of AddBucketAlias and RemoveBucketAlias.
-type aliasChange struct {
-	BucketID    string  `json:"bucketId"`
-	GlobalAlias *string `json:"globalAlias,omitempty"`
-	LocalAlias  *string `json:"localAlias,omitempty"`
-	AccessKeyID *string `json:"accessKeyId,omitempty"`
-}
-
-// parse returns the bucket, the key (empty for a global alias) and the name.
-func (a aliasChange) parse() (id object.BucketID, keyID, name string, err error) {
+// parseAlias returns the bucket, the key (empty for a global alias) and the name.
+func parseAlias(a wire.AliasChange) (id object.BucketID, keyID, name string, err error) {
 	if id, err = parseBucket(a.BucketID); err != nil {
 		return id, "", "", err
 	}
@@ -326,11 +204,11 @@ func (a aliasChange) parse() (id object.BucketID, keyID, name string, err error)
 	case a.GlobalAlias == nil && a.LocalAlias != nil && a.AccessKeyID != nil && *a.AccessKeyID != "":
 		return id, *a.AccessKeyID, *a.LocalAlias, nil
 	}
-	return id, "", "", invalid("give either globalAlias, or localAlias and accessKeyId")
+	return id, "", "", invalid("give either globalAlias, or wire.LocalAlias and accessKeyId")
 }
 
-func addBucketAlias(c call, in aliasChange) (none bucketInfo, _ error) {
-	id, keyID, name, err := in.parse()
+func addBucketAlias(c call, in wire.AliasChange) (none wire.BucketInfo, _ error) {
+	id, keyID, name, err := parseAlias(in)
 	if err != nil {
 		return none, err
 	}
@@ -338,8 +216,8 @@ func addBucketAlias(c call, in aliasChange) (none bucketInfo, _ error) {
 	return changed(c, id, r, err)
 }
 
-func removeBucketAlias(c call, in aliasChange) (none bucketInfo, _ error) {
-	id, keyID, name, err := in.parse()
+func removeBucketAlias(c call, in wire.AliasChange) (none wire.BucketInfo, _ error) {
+	id, keyID, name, err := parseAlias(in)
 	if err != nil {
 		return none, err
 	}

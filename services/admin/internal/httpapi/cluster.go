@@ -6,89 +6,36 @@ import (
 	"strings"
 	"time"
 
-	"hangar/shared/control"
+	"hangar/shared/nodeapi"
 	"hangar/shared/object"
 
 	"hangar/services/admin/internal/ops"
+	"hangar/services/admin/internal/wire"
 )
 
-type clusterHealth struct {
-	Status           string `json:"status"`
-	KnownNodes       int    `json:"knownNodes"`
-	ConnectedNodes   int    `json:"connectedNodes"`
-	StorageNodes     int    `json:"storageNodes"`
-	StorageNodesOK   int    `json:"storageNodesOk"`
-	StorageNodesUp   int    `json:"storageNodesUp"`
-	Partitions       int    `json:"partitions"`
-	PartitionsQuorum int    `json:"partitionsQuorum"`
-	PartitionsAllOK  int    `json:"partitionsAllOk"`
-	// Extensions.
-	Changing bool     `json:"layoutChanging"`
-	Reasons  []string `json:"reasons"`
-}
-
-func getClusterHealth(c call) (clusterHealth, error) {
+func getClusterHealth(c call) (wire.ClusterHealth, error) {
 	h := c.s.ops.Health()
-	return clusterHealth{
-		h.Status, h.KnownNodes, h.ConnectedNodes, h.StorageNodes, h.StorageNodesOK, h.StorageNodesUp,
-		h.Partitions, h.PartitionsQuorum, h.PartitionsAllOK, h.Changing, nonNil(h.Reasons),
+	return wire.ClusterHealth{
+		Status: h.Status, KnownNodes: h.KnownNodes, ConnectedNodes: h.ConnectedNodes,
+		StorageNodes: h.StorageNodes, StorageNodesOK: h.StorageNodesOK, StorageNodesUp: h.StorageNodesUp,
+		Partitions: h.Partitions, PartitionsQuorum: h.PartitionsQuorum, PartitionsAllOK: h.PartitionsAllOK,
+		Changing: h.Changing, Reasons: wire.NonNil(h.Reasons),
 	}, nil
 }
 
-type clusterStatus struct {
-	LayoutVersion uint64       `json:"layoutVersion"`
-	Nodes         []nodeStatus `json:"nodes"`
-	Change        *changeJSON  `json:"change"` // an extension
-}
-
-type nodeStatus struct {
-	ID              object.NodeID `json:"id"`
-	Service         string        `json:"service"`
-	Zone            string        `json:"zone,omitempty"`
-	Role            *assignedRole `json:"role"`
-	Addr            *string       `json:"addr"`
-	Hostname        *string       `json:"hostname"`
-	GarageVersion   *string       `json:"garageVersion" jsonschema:"the version of Hangar"`
-	IsUp            bool          `json:"isUp"`
-	LastSeenSecsAgo *int64        `json:"lastSeenSecsAgo"`
-	Draining        bool          `json:"draining"`
-	// Duty is an extension: serving, joining, leaving or none, for nodes that
-	// keep data. One that is leaving must not be switched off yet.
-	Duty              ops.Duty   `json:"duty,omitempty"`
-	DataPartition     *freeSpace `json:"dataPartition,omitempty"`
-	MetadataPartition *freeSpace `json:"metadataPartition,omitempty"`
-}
-
-type assignedRole struct {
-	ID       object.NodeID `json:"id"`
-	Service  string        `json:"service"`
-	Zone     string        `json:"zone"`
-	Tags     []string      `json:"tags"`
-	Capacity *int64        `json:"capacity"`
-}
-
-type freeSpace struct {
-	Available int64 `json:"available"`
-	Total     int64 `json:"total"`
-}
-
-func roleJSON(r control.Role) assignedRole {
-	return assignedRole{r.Node, r.Service, r.Zone, nonNil(r.Tags), &r.CapacityBytes}
-}
-
-func getClusterStatus(c call) (clusterStatus, error) {
-	v, status := c.s.ops.View(), clusterStatus{Nodes: []nodeStatus{}}
-	roles := map[object.NodeID]assignedRole{}
+func getClusterStatus(c call) (wire.ClusterStatus, error) {
+	v, status := c.s.ops.View(), wire.ClusterStatus{Nodes: []wire.NodeStatus{}}
+	roles := map[object.NodeID]wire.AssignedRole{}
 	var order []object.NodeID
 	if v.Layout != nil {
 		status.LayoutVersion = v.Layout.Version
 		for _, r := range v.Layout.Roles {
-			roles[r.Node] = roleJSON(r)
+			roles[r.Node] = wire.DescribeRole(r)
 			order = append(order, r.Node)
 		}
 	}
 	for _, n := range c.s.ops.Nodes() {
-		s := describeNode(n, c.s.ops.Now())
+		s := wire.DescribeNode(n, c.s.ops.Now())
 		if r, ok := roles[n.ID]; ok {
 			s.Role = &r
 			delete(roles, n.ID)
@@ -97,7 +44,7 @@ func getClusterStatus(c call) (clusterStatus, error) {
 	}
 	for _, id := range order { // those with a role that nobody has heard of
 		if r, ok := roles[id]; ok {
-			status.Nodes = append(status.Nodes, nodeStatus{ID: id, Service: r.Service, Role: &r})
+			status.Nodes = append(status.Nodes, wire.NodeStatus{ID: id, Service: r.Service, Role: &r})
 		}
 	}
 	for i := range status.Nodes {
@@ -111,45 +58,10 @@ func getClusterStatus(c call) (clusterStatus, error) {
 	return status, nil
 }
 
-func describeNode(n ops.Node, now time.Time) nodeStatus {
-	s := nodeStatus{ID: n.ID, Service: n.Service, Zone: n.Zone, IsUp: n.Up}
-	if n.Addr != "" {
-		s.Addr = &n.Addr
-	}
-	if n.Hostname != "" {
-		s.Hostname = &n.Hostname
-	}
-	if n.Version != "" {
-		s.GarageVersion = &n.Version
-	}
-	if !n.LastSeen.IsZero() && !n.Up {
-		s.LastSeenSecsAgo = new(int64(max(now.Sub(n.LastSeen), 0) / time.Second))
-	}
-	if n.TotalBytes > 0 {
-		space := &freeSpace{n.AvailableBytes, n.TotalBytes}
-		if n.Service == ops.ServiceBlocks {
-			s.DataPartition = space
-		} else {
-			s.MetadataPartition = space
-		}
-	}
-	return s
-}
-
 // countingTime is how long it is tried to count all buckets.
 const countingTime = 10 * time.Second
 
-type clusterStatistics struct {
-	Freeform            string `json:"freeform"`
-	BucketCount         *int   `json:"bucketCount"`
-	TotalObjectCount    *int64 `json:"totalObjectCount"`
-	TotalObjectBytes    *int64 `json:"totalObjectBytes"`
-	DataAvail           *int64 `json:"dataAvail"`
-	MetadataAvail       *int64 `json:"metadataAvail"`
-	IncompleteAvailInfo *bool  `json:"incompleteAvailInfo"`
-}
-
-func getClusterStatistics(c call) (clusterStatistics, error) {
+func getClusterStatistics(c call) (wire.ClusterStatistics, error) {
 	ctx, cancel := context.WithTimeout(c.ctx, countingTime)
 	defer cancel()
 	all := c.s.ops.Statistics(ctx)
@@ -163,13 +75,51 @@ func getClusterStatistics(c call) (clusterStatistics, error) {
 		_, size := ops.PartitionUse(&v.Layout.Blocks, v.Layout.Roles)
 		fmt.Fprintf(&b, "Usable capacity: %d bytes\n", size*int64(len(v.Layout.Blocks.Assign)))
 	}
-	out := clusterStatistics{
+	out := wire.ClusterStatistics{
 		BucketCount: &all.Buckets, DataAvail: all.DataAvailable, MetadataAvail: all.MetaAvailable, IncompleteAvailInfo: &all.Incomplete,
 	}
 	if all.Objects != nil {
 		fmt.Fprintf(&b, "Objects: %d, %d bytes\n", all.Objects.Count, all.Objects.Bytes)
 		out.TotalObjectCount, out.TotalObjectBytes = &all.Objects.Count, &all.Objects.Bytes
 	}
+	if err := holdings(c, &out, &b); err != nil {
+		return out, err
+	}
 	out.Freeform = b.String()
 	return out, nil
+}
+
+// holdings adds up what the storage nodes hold.
+func holdings(c call, out *wire.ClusterStatistics, b *strings.Builder) error {
+	told, err := ops.Ask(c.ctx, c.s.ops, ops.Question{Nodes: ops.AllNodes, Services: ops.StorageServices, Timeout: ops.QuickAnswer},
+		func(ctx context.Context, r nodeapi.Remote) (nodeapi.Statistics, error) { return r.Statistics(ctx) })
+	if err != nil {
+		return err
+	}
+	var rows []*nodeapi.RowStatistics
+	for _, f := range told.Success {
+		if f.Rows != nil {
+			rows = append(rows, f.Rows)
+		}
+		if k := f.Blocks; k != nil {
+			if out.BlockManagerStats == nil {
+				out.BlockManagerStats, out.BlockBytes = &wire.BlockManagerStats{}, new(int64)
+			}
+			sum, one := out.BlockManagerStats, wire.DescribeBlocks(k)
+			sum.RCEntries += one.RCEntries
+			sum.ResyncQueueLen += one.ResyncQueueLen
+			sum.ResyncErrors += one.ResyncErrors
+			*out.BlockBytes += k.LiveBytes
+		}
+	}
+	out.TableStats, out.NodesNotCounted = wire.NonNil(wire.DescribeTables(rows...)), len(told.Failed)
+	b.WriteString("On all storage nodes, each copy counted:\n")
+	b.WriteString(wire.TableText(out.TableStats))
+	if k := out.BlockManagerStats; k != nil {
+		b.WriteString(wire.BlockText(k, *out.BlockBytes))
+	}
+	if len(told.Failed) > 0 {
+		fmt.Fprintf(b, "Nodes that could not be asked: %d\n", len(told.Failed))
+	}
+	return nil
 }

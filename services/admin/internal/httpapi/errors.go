@@ -7,6 +7,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"hangar/services/admin/internal/ops"
+	"hangar/services/admin/internal/wire"
 	"hangar/shared/control"
 	"hangar/shared/fault"
 )
@@ -99,14 +100,6 @@ func message(err error) string {
 	}
 }
 
-// errorBody is Garage's shape of an error.
-type errorBody struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
-	Region  string `json:"region"`
-	Path    string `json:"path"`
-}
-
 // fail answers with an error. It is also Fiber's handler of its own errors.
 func (s *Server) fail(c *fiber.Ctx, err error) error {
 	e := classify(err)
@@ -114,5 +107,5 @@ func (s *Server) fail(c *fiber.Ctx, err error) error {
 		s.log.ErrorContext(c.UserContext(), "admin request failed", "method", c.Method(), "path", c.Path(), "error", err)
 	}
 	c.Set(fiber.HeaderCacheControl, "no-store")
-	return c.Status(e.status).JSON(errorBody{e.code, e.msg, s.ops.View().Cluster.Region, c.Path()})
+	return c.Status(e.status).JSON(wire.ErrorBody{Code: e.code, Message: e.msg, Region: s.ops.View().Cluster.Region, Path: c.Path()})
 }

@@ -1,61 +1,23 @@
 package httpapi
 
 import (
-	"slices"
 	"strings"
-	"time"
 
 	"hangar/shared/control"
-	"hangar/shared/object"
 
 	"hangar/services/admin/internal/ops"
+	"hangar/services/admin/internal/wire"
 )
 
-type keyItem struct {
-	ID         string     `json:"id"`
-	Name       string     `json:"name"`
-	Created    time.Time  `json:"created"`
-	Expiration *time.Time `json:"expiration"`
-	Expired    bool       `json:"expired"`
-}
-
-type keyPerm struct {
-	CreateBucket bool `json:"createBucket"`
-}
-
-type bucketPerm struct {
-	Read  bool `json:"read"`
-	Write bool `json:"write"`
-	Owner bool `json:"owner"`
-}
-
-type keyInfo struct {
-	AccessKeyID     string          `json:"accessKeyId"`
-	Name            string          `json:"name"`
-	Created         time.Time       `json:"created"`
-	Expiration      *time.Time      `json:"expiration"`
-	Expired         bool            `json:"expired"`
-	SecretAccessKey *string         `json:"secretAccessKey,omitempty"`
-	Permissions     keyPerm         `json:"permissions"`
-	Buckets         []keyInfoBucket `json:"buckets"`
-}
-
-type keyInfoBucket struct {
-	ID            object.BucketID `json:"id"`
-	GlobalAliases []string        `json:"globalAliases"`
-	LocalAliases  []string        `json:"localAliases"`
-	Permissions   bucketPerm      `json:"permissions"`
-}
-
-func listKeys(c call) ([]keyItem, error) {
-	now, items := c.s.ops.Now(), []keyItem{}
+func listKeys(c call) ([]wire.KeyItem, error) {
+	now, items := c.s.ops.Now(), []wire.KeyItem{}
 	for _, k := range c.s.ops.View().Keys() {
-		items = append(items, keyItem{k.ID, k.Name, k.Created, k.Expiration, k.Expired(now)})
+		items = append(items, wire.KeyItem{ID: k.ID, Name: k.Name, Created: k.Created, Expiration: k.Expiration, Expired: k.Expired(now)})
 	}
 	return items, nil
 }
 
-func getKeyInfo(c call) (info keyInfo, err error) {
+func getKeyInfo(c call) (info wire.KeyInfo, err error) {
 	by, value, err := one(c, "id", "search")
 	if err != nil {
 		return info, err
@@ -70,7 +32,7 @@ func getKeyInfo(c call) (info keyInfo, err error) {
 	if k == nil {
 		return info, control.NoSuchKey(value)
 	}
-	return describeKey(v, k, c.s.ops.Now(), c.QueryBool("showSecretKey")), nil
+	return wire.DescribeKey(v, k, c.s.ops.Now(), c.QueryBool("showSecretKey")), nil
 }
 
 // findKey finds the one key whose id begins with pattern or whose name is it.
@@ -87,45 +49,7 @@ func findKey(v *control.View, pattern string) (found *control.Key, err error) {
 	return found, nil
 }
 
-func describeKey(v *control.View, k *control.Key, now time.Time, withSecret bool) keyInfo {
-	info := keyInfo{
-		AccessKeyID: k.ID, Name: k.Name, Created: k.Created, Expiration: k.Expiration, Expired: k.Expired(now),
-		Permissions: keyPerm{CreateBucket: k.AllowCreateBucket}, Buckets: []keyInfoBucket{},
-	}
-	if withSecret {
-		info.SecretAccessKey = &k.Secret
-	}
-	local := map[object.BucketID][]string{}
-	for name, id := range k.Aliases {
-		local[id] = append(local[id], name)
-	}
-	for _, b := range v.Buckets() {
-		p, ok := b.Keys[k.ID]
-		if !ok && local[b.ID] == nil {
-			continue
-		}
-		slices.Sort(local[b.ID])
-		info.Buckets = append(info.Buckets, keyInfoBucket{
-			ID: b.ID, GlobalAliases: nonNil(v.GlobalAliases(b.ID)), LocalAliases: nonNil(local[b.ID]), Permissions: bucketPerm(p),
-		})
-	}
-	return info
-}
-
-type keyPermChange struct {
-	CreateBucket bool `json:"createBucket,omitempty"`
-}
-
-// keyChange is the body of CreateKey and UpdateKey.
-type keyChange struct {
-	Name         *string        `json:"name,omitempty"`
-	Expiration   *time.Time     `json:"expiration,omitempty"`
-	NeverExpires bool           `json:"neverExpires,omitempty"`
-	Allow        *keyPermChange `json:"allow,omitempty"`
-	Deny         *keyPermChange `json:"deny,omitempty"`
-}
-
-func (k keyChange) change() (ops.KeyChange, error) {
+func parseKeyChange(k wire.KeyChange) (ops.KeyChange, error) {
 	c := ops.KeyChange{Name: k.Name, Expiration: k.Expiration, NeverExpires: k.NeverExpires}
 	allow, deny := k.Allow != nil && k.Allow.CreateBucket, k.Deny != nil && k.Deny.CreateBucket
 	if allow && deny {
@@ -137,8 +61,8 @@ func (k keyChange) change() (ops.KeyChange, error) {
 	return c, nil
 }
 
-func createKey(c call, in keyChange) (none keyInfo, _ error) {
-	change, err := in.change()
+func createKey(c call, in wire.KeyChange) (none wire.KeyInfo, _ error) {
+	change, err := parseKeyChange(in)
 	if err != nil {
 		return none, err
 	}
@@ -147,17 +71,10 @@ func createKey(c call, in keyChange) (none keyInfo, _ error) {
 		return none, err
 	}
 	c.applied(receipt)
-	return describeKey(c.s.ops.View(), k, c.s.ops.Now(), true), nil
+	return wire.DescribeKey(c.s.ops.View(), k, c.s.ops.Now(), true), nil
 }
 
-// keyImport is the body of ImportKey.
-type keyImport struct {
-	AccessKeyID     string  `json:"accessKeyId"`
-	SecretAccessKey string  `json:"secretAccessKey"`
-	Name            *string `json:"name,omitempty"`
-}
-
-func importKey(c call, in keyImport) (none keyInfo, _ error) {
+func importKey(c call, in wire.KeyImport) (none wire.KeyInfo, _ error) {
 	if in.Name == nil {
 		in.Name = new("Imported key")
 	}
@@ -166,11 +83,11 @@ func importKey(c call, in keyImport) (none keyInfo, _ error) {
 		return none, err
 	}
 	c.applied(receipt)
-	return describeKey(c.s.ops.View(), k, c.s.ops.Now(), true), nil
+	return wire.DescribeKey(c.s.ops.View(), k, c.s.ops.Now(), true), nil
 }
 
-func updateKey(c call, in keyChange) (none keyInfo, _ error) {
-	change, err := in.change()
+func updateKey(c call, in wire.KeyChange) (none wire.KeyInfo, _ error) {
+	change, err := parseKeyChange(in)
 	if err != nil {
 		return none, err
 	}
@@ -185,7 +102,7 @@ func updateKey(c call, in keyChange) (none keyInfo, _ error) {
 	if k == nil {
 		return none, control.NoSuchKey(id) // it was deleted meanwhile
 	}
-	return describeKey(v, k, c.s.ops.Now(), false), nil
+	return wire.DescribeKey(v, k, c.s.ops.Now(), false), nil
 }
 
 func deleteKey(c call, _ nothing) (nothing, error) {

@@ -2,16 +2,13 @@ package httpapi
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/google/jsonschema-go/jsonschema"
-
 	"hangar/services/admin/internal/ops"
+	"hangar/services/admin/internal/wire"
 	"hangar/shared/nodeapi"
 	"hangar/shared/object"
 )
@@ -47,20 +44,6 @@ func (s *Server) explain(ctx context.Context, id object.NodeID, err error) strin
 	return e.msg
 }
 
-type nodeInfo struct {
-	NodeID   object.NodeID `json:"nodeId"`
-	Hostname *string       `json:"hostname"`
-	// GarageVersion is Hangar's: the name is Garage's.
-	GarageVersion  string   `json:"garageVersion" jsonschema:"the version of Hangar"`
-	GarageFeatures []string `json:"garageFeatures"`
-	RustVersion    string   `json:"rustVersion" jsonschema:"there is no Rust in Hangar: always a dash"`
-	DBEngine       string   `json:"dbEngine"`
-	// Extensions.
-	Service   string     `json:"service"`
-	Zone      string     `json:"zone,omitempty"`
-	StartedAt *time.Time `json:"startedAt"`
-}
-
 // engines are what the services keep their metadata in.
 var engines = map[string]string{ops.ServiceMeta: "badger", ops.ServiceBlocks: "badger"}
 
@@ -84,9 +67,9 @@ func look[T any](c call, describe func(ops.Node) T) (answers[T], error) {
 	return out, nil
 }
 
-func getNodeInfo(c call) (answers[nodeInfo], error) {
-	return look(c, func(n ops.Node) nodeInfo {
-		info := nodeInfo{NodeID: n.ID, GarageVersion: n.Version, GarageFeatures: []string{}, RustVersion: "-", DBEngine: "none", Service: n.Service, Zone: n.Zone}
+func getNodeInfo(c call) (answers[wire.NodeInfo], error) {
+	return look(c, func(n ops.Node) wire.NodeInfo {
+		info := wire.NodeInfo{NodeID: n.ID, GarageVersion: n.Version, GarageFeatures: []string{}, RustVersion: "-", DBEngine: "none", Service: n.Service, Zone: n.Zone}
 		if n.Hostname != "" {
 			info.Hostname = &n.Hostname
 		}
@@ -100,18 +83,8 @@ func getNodeInfo(c call) (answers[nodeInfo], error) {
 	})
 }
 
-// nodeStatistics has Garage's optional fields only as far as nodes count the
-// same things.
-type nodeStatistics struct {
-	Freeform string `json:"freeform"`
-	// Directories is an extension: where a block node keeps its data.
-	Directories []nodeapi.Directory `json:"directories,omitempty"`
-	// Workers is an extension; absent for nodes that could not be asked.
-	Workers []workerInfo `json:"workers,omitempty"`
-}
-
-func getNodeStatistics(c call) (answers[nodeStatistics], error) {
-	out, err := look(c, func(n ops.Node) nodeStatistics {
+func getNodeStatistics(c call) (answers[wire.NodeStatistics], error) {
+	out, err := look(c, func(n ops.Node) wire.NodeStatistics {
 		var b strings.Builder
 		fmt.Fprintf(&b, "Hangar %s, service %s, zone %s\n", n.Version, n.Service, n.Zone)
 		if !n.Started.IsZero() {
@@ -120,30 +93,57 @@ func getNodeStatistics(c call) (answers[nodeStatistics], error) {
 		if n.TotalBytes > 0 {
 			fmt.Fprintf(&b, "Disk: %d of %d bytes free\n", n.AvailableBytes, n.TotalBytes)
 		}
-		return nodeStatistics{Freeform: b.String(), Directories: n.Directories}
+		return wire.NodeStatistics{Freeform: b.String(), Directories: n.Directories}
 	})
 	if err != nil {
 		return out, err
 	}
-	workers, err := ask(c, ops.WithWorkers, ops.QuickAnswer, func(ctx context.Context, r nodeapi.Remote) ([]nodeapi.Worker, error) {
-		return r.Workers(ctx)
-	})
+	told, err := ask(c, ops.WithWorkers, ops.QuickAnswer, tell)
 	if err != nil {
 		return out, err
 	}
-	for id, list := range workers.Success {
+	for id, what := range told.Success {
+		s, ok := out.Success[id]
+		if !ok {
+			continue
+		}
+		s.Add(what.figures, c.s.ops.Now())
+		if what.uncounted != nil {
+			s.Freeform += "What it holds could not be asked: " + c.s.explain(c.ctx, what.node, what.uncounted) + "\n"
+		}
+		addWorkers(&s, what.workers, c.s.ops.Now())
+		out.Success[id] = s
+	}
+	for id, why := range told.Error {
 		if s, ok := out.Success[id]; ok {
-			s.add(list, c.s.ops.Now())
+			s.Freeform += "More could not be asked: " + why + "\n"
 			out.Success[id] = s
 		}
 	}
 	return out, nil
 }
 
-func (s *nodeStatistics) add(list []nodeapi.Worker, now time.Time) {
+// figures are what a node tells of itself.
+type figures struct {
+	node      object.NodeID
+	workers   []nodeapi.Worker
+	figures   nodeapi.Statistics
+	uncounted error // why there are no figures
+}
+
+func tell(ctx context.Context, r nodeapi.Remote) (f figures, err error) {
+	f.node = r.Node
+	if f.workers, err = r.Workers(ctx); err != nil || !slices.Contains(ops.StorageServices, r.Service) {
+		return f, err
+	}
+	f.figures, f.uncounted = r.Statistics(ctx)
+	return f, nil
+}
+
+func addWorkers(s *wire.NodeStatistics, list []nodeapi.Worker, now time.Time) {
 	var b strings.Builder
 	for _, w := range list {
-		s.Workers = append(s.Workers, describeWorker(w, now))
+		s.Workers = append(s.Workers, wire.DescribeWorker(w, now))
 		fmt.Fprintf(&b, "%s: %s", w.Name, w.State)
 		if w.QueueLength != nil {
 			fmt.Fprintf(&b, ", %d queued", *w.QueueLength)
@@ -154,11 +154,6 @@ func (s *nodeStatistics) add(list []nodeapi.Worker, now time.Time) {
 		b.WriteByte('\n')
 	}
 	s.Freeform += b.String()
-}
-
-type connected struct {
-	Success bool    `json:"success"`
-	Error   *string `json:"error"`
 }
 
 // mostListed bounds the lists in requests.
@@ -173,11 +168,11 @@ func tooMany(n int) error {
 
 // connectClusterNodes takes "id" or "id@address". Nodes find each other through
 // the message broker; all there is to do is to look.
-func connectClusterNodes(c call, in []string) ([]connected, error) {
+func connectClusterNodes(c call, in []string) ([]wire.Connected, error) {
 	if err := tooMany(len(in)); err != nil {
 		return nil, err
 	}
-	out := make([]connected, 0, len(in))
+	out := make([]wire.Connected, 0, len(in))
 	for _, name := range in {
 		id, _, _ := strings.Cut(name, "@")
 		why := ""
@@ -186,7 +181,7 @@ func connectClusterNodes(c call, in []string) ([]connected, error) {
 		} else if !slices.ContainsFunc(c.s.ops.Nodes(), func(n ops.Node) bool { return n.ID == parsed && n.Up }) {
 			why = "the node is not heard of; it joins by itself once it is started with the address of this cluster's NATS server"
 		}
-		answer := connected{Success: why == ""}
+		answer := wire.Connected{Success: why == ""}
 		if why != "" {
 			answer.Error = &why
 		}
@@ -201,58 +196,7 @@ func createMetadataSnapshot(c call, _ nothing) (answers[*nothing], error) {
 	})
 }
 
-// repairType is a word, or {"scrub": command}.
-type repairType nodeapi.Repair
-
-var repairWords = []nodeapi.RepairKind{
-	nodeapi.RepairTables, nodeapi.RepairBlocks, nodeapi.RepairVersions, nodeapi.RepairMultipartUploads,
-	nodeapi.RepairBlockRefs, nodeapi.RepairBlockCounts, nodeapi.RepairRebalance, nodeapi.RepairAliases,
-	nodeapi.RepairCounters, nodeapi.RepairClearResyncQueue,
-}
-
-var scrubWords = []string{"start", "pause", "resume", "cancel"}
-
-var repairTypeSchema = &jsonschema.Schema{OneOf: []*jsonschema.Schema{
-	{Type: "string", Enum: anyOf(repairWords)},
-	{Type: "object", Required: []string{"scrub"}, Properties: map[string]*jsonschema.Schema{
-		"scrub": {Type: "string", Enum: anyOf(scrubWords)},
-	}},
-}}
-
-func anyOf[T ~string](words []T) (out []any) {
-	for _, w := range words {
-		out = append(out, string(w))
-	}
-	return out
-}
-
-func (r *repairType) UnmarshalJSON(b []byte) error {
-	var word nodeapi.RepairKind
-	if json.Unmarshal(b, &word) == nil {
-		if !slices.Contains(repairWords, word) {
-			return errors.New("repairType: there is no such repair")
-		}
-		r.Kind = word
-		return nil
-	}
-	var command struct {
-		Scrub *string `json:"scrub"`
-	}
-	if err := json.Unmarshal(b, &command); err != nil {
-		return err
-	}
-	if command.Scrub == nil || !slices.Contains(scrubWords, *command.Scrub) {
-		return errors.New("repairType: want a word, or scrub with start, pause, resume or cancel")
-	}
-	r.Kind, r.Scrub = nodeapi.RepairScrub, *command.Scrub
-	return nil
-}
-
-type repairOrder struct {
-	RepairType *repairType `json:"repairType"`
-}
-
-func launchRepairOperation(c call, in repairOrder) (answers[*nothing], error) {
+func launchRepairOperation(c call, in wire.RepairOrder) (answers[*nothing], error) {
 	if in.RepairType == nil {
 		return answers[*nothing]{}, invalid("give a repairType")
 	}

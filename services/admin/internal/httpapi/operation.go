@@ -168,11 +168,3 @@ func parseBucket(id string) (object.BucketID, error) {
 	}
 	return b, nil
 }
-
-// nonNil makes an empty list of a missing one: clients expect [], not null.
-func nonNil[T any](s []T) []T {
-	if s == nil {
-		return []T{}
-	}
-	return s
-}

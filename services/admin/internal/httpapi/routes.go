@@ -8,6 +8,7 @@ import (
 	"github.com/google/jsonschema-go/jsonschema"
 
 	"hangar/services/admin/internal/openapi"
+	"hangar/services/admin/internal/wire"
 	"hangar/shared/object"
 )
 
@@ -122,13 +123,13 @@ func Document() ([]byte, error) {
 		Title: "Hangar Admin API", Version: "v2.3.0",
 		Description: "Compatible with version 2 of Garage's Admin API; docs/admin-api.md names the differences.",
 		Operations:  all,
-		Problem:     reflect.TypeFor[errorBody](),
+		Problem:     reflect.TypeFor[wire.ErrorBody](),
 		Schemas: map[reflect.Type]*jsonschema.Schema{
-			reflect.TypeFor[object.BucketID](): id,
-			reflect.TypeFor[object.NodeID]():   id,
-			reflect.TypeFor[zoneRedundancy]():  zoneRedundancySchema,
-			reflect.TypeFor[workerState]():     workerStateSchema,
-			reflect.TypeFor[repairType]():      repairTypeSchema,
+			reflect.TypeFor[object.BucketID]():     id,
+			reflect.TypeFor[object.NodeID]():       id,
+			reflect.TypeFor[wire.ZoneRedundancy](): wire.ZoneRedundancySchema,
+			reflect.TypeFor[wire.WorkerState]():    wire.WorkerStateSchema,
+			reflect.TypeFor[wire.RepairType]():     wire.RepairTypeSchema,
 		},
 	}.Document()
 }

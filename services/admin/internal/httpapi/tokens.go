@@ -3,40 +3,17 @@ package httpapi
 import (
 	"slices"
 	"strings"
-	"time"
 
 	"hangar/services/admin/internal/ops"
+	"hangar/services/admin/internal/wire"
 	"hangar/shared/control"
 )
-
-// tokenInfo describes an admin token; those of the configuration have no id.
-type tokenInfo struct {
-	ID         *string    `json:"id"`
-	Created    *time.Time `json:"created"`
-	Name       string     `json:"name"`
-	Expiration *time.Time `json:"expiration"`
-	Expired    bool       `json:"expired"`
-	Scope      []string   `json:"scope"`
-}
-
-type newToken struct {
-	tokenInfo
-	// SecretToken is answered this once.
-	SecretToken string `json:"secretToken"`
-}
-
-// tokenChange is the body of CreateAdminToken and UpdateAdminToken.
-type tokenChange struct {
-	Name         *string    `json:"name,omitempty"`
-	Expiration   *time.Time `json:"expiration,omitempty"`
-	NeverExpires bool       `json:"neverExpires,omitempty"`
-	Scope        *[]string  `json:"scope,omitempty"`
-}
 
 // scopeWords are what a scope may name besides the operations under /v2/.
 var scopeWords = []string{"*", scopeMetrics, "Health", "CheckDomain"}
 
-func (t tokenChange) change(c call) (change ops.TokenChange, _ error) {
+// parseTokenChange knows the operations that a scope may name.
+func parseTokenChange(c call, t wire.TokenChange) (change ops.TokenChange, _ error) {
 	change = ops.TokenChange{Name: t.Name, Expiration: t.Expiration, NeverExpires: t.NeverExpires, Scope: t.Scope}
 	if t.Scope == nil {
 		return change, nil
@@ -49,28 +26,24 @@ func (t tokenChange) change(c call) (change ops.TokenChange, _ error) {
 	return change, nil
 }
 
-func describeToken(t *control.Token, now time.Time) tokenInfo {
-	return tokenInfo{&t.ID, &t.Created, t.Name, t.Expiration, t.Expired(now), nonNil(t.Scope)}
-}
-
 // The tokens of the configuration.
 var (
-	configuredAdmin   = tokenInfo{Name: "admin token (from the configuration)", Scope: []string{"*"}}
-	configuredMetrics = tokenInfo{Name: "metrics token (from the configuration)", Scope: []string{scopeMetrics}}
+	configuredAdmin   = wire.TokenInfo{Name: "admin token (from the configuration)", Scope: []string{"*"}}
+	configuredMetrics = wire.TokenInfo{Name: "metrics token (from the configuration)", Scope: []string{scopeMetrics}}
 )
 
-func listAdminTokens(c call) ([]tokenInfo, error) {
-	out := []tokenInfo{configuredAdmin}
+func listAdminTokens(c call) ([]wire.TokenInfo, error) {
+	out := []wire.TokenInfo{configuredAdmin}
 	if c.s.metricsToken != nil {
 		out = append(out, configuredMetrics)
 	}
 	for _, t := range c.s.ops.View().Tokens() {
-		out = append(out, describeToken(t, c.s.ops.Now()))
+		out = append(out, wire.DescribeToken(t, c.s.ops.Now()))
 	}
 	return out, nil
 }
 
-func getAdminTokenInfo(c call) (info tokenInfo, err error) {
+func getAdminTokenInfo(c call) (info wire.TokenInfo, err error) {
 	by, value, err := one(c, "id", "search")
 	if err != nil {
 		return info, err
@@ -85,7 +58,7 @@ func getAdminTokenInfo(c call) (info tokenInfo, err error) {
 	if t == nil {
 		return info, control.NoSuchToken(value)
 	}
-	return describeToken(t, c.s.ops.Now()), nil
+	return wire.DescribeToken(t, c.s.ops.Now()), nil
 }
 
 // findToken finds the one token whose id begins with pattern, or whose name
@@ -103,15 +76,15 @@ func findToken(v *control.View, pattern string) (found *control.Token, err error
 	return found, nil
 }
 
-func getCurrentAdminTokenInfo(c call) (tokenInfo, error) {
+func getCurrentAdminTokenInfo(c call) (wire.TokenInfo, error) {
 	if c.token == nil {
 		return configuredAdmin, nil
 	}
-	return describeToken(c.token, c.s.ops.Now()), nil
+	return wire.DescribeToken(c.token, c.s.ops.Now()), nil
 }
 
-func createAdminToken(c call, in tokenChange) (made newToken, err error) {
-	change, err := in.change(c)
+func createAdminToken(c call, in wire.TokenChange) (made wire.NewToken, err error) {
+	change, err := parseTokenChange(c, in)
 	if err != nil {
 		return made, err
 	}
@@ -120,11 +93,11 @@ func createAdminToken(c call, in tokenChange) (made newToken, err error) {
 		return made, err
 	}
 	c.applied(receipt)
-	return newToken{describeToken(t, c.s.ops.Now()), secret}, nil
+	return wire.NewToken{TokenInfo: wire.DescribeToken(t, c.s.ops.Now()), SecretToken: secret}, nil
 }
 
-func updateAdminToken(c call, in tokenChange) (info tokenInfo, err error) {
-	change, err := in.change(c)
+func updateAdminToken(c call, in wire.TokenChange) (info wire.TokenInfo, err error) {
+	change, err := parseTokenChange(c, in)
 	if err != nil {
 		return info, err
 	}
@@ -133,7 +106,7 @@ func updateAdminToken(c call, in tokenChange) (info tokenInfo, err error) {
 		return info, err
 	}
 	c.applied(receipt)
-	return describeToken(t, c.s.ops.Now()), nil
+	return wire.DescribeToken(t, c.s.ops.Now()), nil
 }
 
 func deleteAdminToken(c call, _ nothing) (nothing, error) {

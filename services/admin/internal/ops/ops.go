@@ -43,6 +43,7 @@ type Node struct {
 	// Zone is where the node says it stands; its role decides.
 	Zone     string
 	Addr     string
+	K2VAddr  string // of gateways that serve it
 	Hostname string
 	Version  string
 	Started  time.Time

@@ -94,6 +94,14 @@ func CounterKey(t metaapi.Table, b object.BucketID, partition uint16) []byte {
 	return binary.BigEndian.AppendUint16(key, partition)
 }
 
+// ParseCounterKey returns the table of a CounterKey.
+func ParseCounterKey(key []byte) (metaapi.Table, error) {
+	if len(key) != rowPrefixBytes+2 || key[0] != tagCounter {
+		return 0, corrupt("counter's key of %d bytes", len(key))
+	}
+	return metaapi.Table(key[1]), nil
+}
+
 // CounterPrefix begins every CounterKey.
 func CounterPrefix() []byte { return []byte{tagCounter} }
 

@@ -74,6 +74,7 @@ func Users() []User {
 			{of("meta.n", "adopt", "transfer"), "drive layout changes"},
 			{of("blocks.n", "adopt", "transfer"), "drive layout changes"},
 			{of("admin.n", "change-status"), "ask the driver how far a change is"},
+			{slices.Concat(of("meta.n", "statistics"), of("blocks.n", "statistics")), "see what nodes hold"},
 			{of("*.n", "workers", "variables", "set-variable", "repair", "snapshot"), "what operators order"},
 			{of("blocks.n", "block-errors", "block-info", "retry-blocks", "purge-blocks"), "what operators order"},
 			{slices.Concat(of("meta.p", "row"), of("meta.n", "scan", "counters")), "see whether buckets are empty, count them"},

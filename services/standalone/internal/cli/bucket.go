@@ -50,6 +50,8 @@ type bucketInfo struct {
 	Bytes             int64       `json:"bytes"`
 	UnfinishedUploads int64       `json:"unfinishedUploads"`
 	UnfinishedBytes   int64       `json:"unfinishedMultipartUploadBytes"`
+	K2VItems          int64       `json:"k2vItems"`
+	K2VBytes          int64       `json:"k2vBytes"`
 	WebsiteAccess     bool        `json:"websiteAccess"`
 	WebsiteConfig     *struct {
 		IndexDocument string  `json:"indexDocument"`
@@ -157,6 +159,11 @@ func printBucket(p *terminal.Page, b bucketInfo) {
 		unfinished += ", " + terminal.Bytes(b.UnfinishedBytes)
 	}
 	t.Row("Unfinished uploads", unfinished)
+	items := terminal.Count(b.K2VItems)
+	if b.K2VBytes > 0 {
+		items += ", " + terminal.Bytes(b.K2VBytes)
+	}
+	t.Row("K2V items", items)
 	site := "off"
 	if w := b.WebsiteConfig; b.WebsiteAccess && w != nil {
 		site = "on, index " + w.IndexDocument

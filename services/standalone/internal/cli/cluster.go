@@ -29,6 +29,7 @@ type clusterNode struct {
 	Zone     string     `json:"zone"`
 	Version  string     `json:"garageVersion"`
 	Addr     string     `json:"addr"`
+	K2VAddr  string     `json:"k2vAddr"`
 	Hostname string     `json:"hostname"`
 	IsUp     bool       `json:"isUp"`
 	LastSeen *int64     `json:"lastSeenSecsAgo"`
@@ -200,9 +201,9 @@ func nodeList(c *client) *cobra.Command {
 				return err
 			}
 			return show(c, cmd, a, func(p *terminal.Page, s clusterStatus) {
-				t := terminal.NewTable("ID", "SERVICE", "STATE", "VERSION", "ADDRESS", "HOST")
+				t := terminal.NewTable("ID", "SERVICE", "STATE", "VERSION", "ADDRESS", "K2V ADDRESS", "HOST")
 				for _, n := range s.Nodes {
-					t.Row(n.ID, n.Service, n.state(p), n.Version, n.Addr, n.Hostname)
+					t.Row(n.ID, n.Service, n.state(p), n.Version, n.Addr, n.K2VAddr, n.Hostname)
 				}
 				p.Table(t)
 			})
@@ -259,19 +260,6 @@ type nodeFigures struct {
 		LiveBlocks    int64  `json:"liveBlocks"`
 		FreeBytes     int64  `json:"freeBytes"`
 	} `json:"directories"`
-	Blocks *struct {
-		Entries int64 `json:"rcEntries"`
-		Queue   int64 `json:"resyncQueueLen"`
-		Errors  int64 `json:"resyncErrors"`
-	} `json:"blockManagerStats"`
-	Tables []struct {
-		Name        string `json:"tableName"`
-		Items       int64  `json:"items"`
-		MerkleItems int64  `json:"merkleItems"`
-		MerkleQueue int64  `json:"merkleQueueLen"`
-		InsertQueue int64  `json:"insertQueueLen"`
-		GCQueue     int64  `json:"gcQueueLen"`
-	} `json:"tableStats"`
 }
 
 func nodeStatistics(c *client) *cobra.Command {
@@ -302,17 +290,7 @@ func printFigures(p *terminal.Page, m perNode[nodeFigures]) {
 		}
 		p.Line(terminal.Strong("Node " + short(id)))
 		p.Text(n.Freeform)
-		if len(n.Tables) > 0 {
-			t := terminal.NewTable("TABLE", ">ITEMS", ">TO COMPARE", ">TO INSERT", ">TO COLLECT")
-			for _, x := range n.Tables {
-				t.Row(x.Name, terminal.Count(x.Items), terminal.Count(x.MerkleQueue), terminal.Count(x.InsertQueue), terminal.Count(x.GCQueue))
-			}
-			p.Table(t)
-		}
 		n.printDirectories(p)
-		if b := n.Blocks; b != nil {
-			p.Line("Blocks: ", terminal.Count(b.Entries), ", to bring or drop: ", terminal.Count(b.Queue), ", with errors: ", terminal.Count(b.Errors))
-		}
 	}
 }
 
