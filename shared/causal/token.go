@@ -54,7 +54,7 @@ var MaxTokenBytes = encoding.EncodedLen(8 + 16*maxTokenNodes)
 // encoding is strict, so that a context has one token only.
 var encoding = base64.RawURLEncoding.Strict()
 
-// ErrToken: what came as a causality token is none.
+// ErrToken says that what came as a causality token is none.
 var ErrToken = errors.New("invalid causality token")
 
 // Token writes c as a causality token: the XOR of all numbers, then node and

@@ -240,7 +240,7 @@ func (b *batch) hear(a rpc.Answer) (done bool) {
 		if o.next.Do != register.Wait {
 			continue
 		}
-		e := register.Effect{}
+		var e register.Effect
 		if err != nil {
 			e = o.reply(o.sent.Round, member, nil, err)
 		} else {
