@@ -48,13 +48,17 @@ func DescribeTables(nodes ...*nodeapi.RowStatistics) (out []TableStats) {
 	return out
 }
 
+// nameWidth is that of the longest name of a table: numbers stand to the right,
+// names to the left.
+const nameWidth = 7
+
 // TableText shows tables to people, in columns.
 func TableText(all []TableStats) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(w, "TABLE\tROWS\tBYTES\tTO COLLECT\t\n")
+	fmt.Fprintf(w, "%-*s\tROWS\tBYTES\tTO COLLECT\t\n", nameWidth, "TABLE")
 	for _, t := range all {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t\n", t.TableName, t.Items, t.Bytes, t.GCQueueLen)
+		fmt.Fprintf(w, "%-*s\t%d\t%d\t%d\t\n", nameWidth, t.TableName, t.Items, t.Bytes, t.GCQueueLen)
 	}
 	_ = w.Flush() // a strings.Builder takes everything
 	return b.String()
