@@ -42,7 +42,17 @@ func TestEveryOperationAnswersAsDocumented(t *testing.T) {
 	do(400, "GetNodeInfo", "?node=x", nil)
 	do(400, "GetNodeInfo", "", nil)
 	a = do(200, "GetNodeStatistics", all, nil)
-	if n, _ := a.multi(blocksID); !strings.Contains(n.(m)["freeform"].(string), "resync: idle, 5 queued, 5 failed") {
+	n, _ := a.multi(blocksID)
+	if b := n.(m)["blockManagerStats"].(m); !strings.Contains(n.(m)["freeform"].(string), "resync: idle, 5 queued, 5 failed") ||
+		b["rcEntries"] != 4.0 || b["resyncQueueLen"] != 5.0 || b["resyncErrors"] != 2.0 || n.(m)["blocks"].(m)["liveBytes"] != 44.0 {
+		t.Errorf("%s", a.body)
+	}
+	n, _ = a.multi(metaID)
+	if o := n.(m)["tableStats"].([]any)[0].(m); o["tableName"] != "objects" || o["items"] != 7.0 || o["bytes"] != 8.0 || o["gcQueueLen"] != 9.0 || o["merkleItems"] != 16.0 {
+		t.Errorf("%s", a.body)
+	}
+	a = do(200, "GetClusterStatistics", "", nil)
+	if a.json["blockBytes"] != 44.0 || a.json["nodesNotCounted"] != 0.0 || a.json["tableStats"].([]any)[0].(m)["items"] != 7.0 {
 		t.Errorf("%s", a.body)
 	}
 	walkWorkers(t, do, all, metaID, blocksID)
