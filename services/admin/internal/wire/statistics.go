@@ -3,7 +3,6 @@ package wire
 import (
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"hangar/shared/nodeapi"
@@ -48,19 +47,13 @@ func DescribeTables(nodes ...*nodeapi.RowStatistics) (out []TableStats) {
 	return out
 }
 
-// nameWidth is that of the longest name of a table: numbers stand to the right,
-// names to the left.
-const nameWidth = 7
-
 // TableText shows tables to people, in columns.
 func TableText(all []TableStats) string {
 	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "%-*s\tROWS\tBYTES\tTO COLLECT\t\n", nameWidth, "TABLE")
+	fmt.Fprintf(&b, "%-8s %12s %18s %12s\n", "TABLE", "ROWS", "BYTES", "TO COLLECT")
 	for _, t := range all {
-		fmt.Fprintf(w, "%-*s\t%d\t%d\t%d\t\n", nameWidth, t.TableName, t.Items, t.Bytes, t.GCQueueLen)
+		fmt.Fprintf(&b, "%-8s %12d %18d %12d\n", t.TableName, t.Items, t.Bytes, t.GCQueueLen)
 	}
-	_ = w.Flush() // a strings.Builder takes everything
 	return b.String()
 }
 
