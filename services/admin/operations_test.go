@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"hangar/shared/causal"
 	"hangar/shared/metaapi"
 	"hangar/shared/object"
 	"hangar/shared/record"
@@ -41,7 +42,17 @@ func TestEveryOperationAnswersAsDocumented(t *testing.T) {
 	do(400, "GetNodeInfo", "?node=x", nil)
 	do(400, "GetNodeInfo", "", nil)
 	a = do(200, "GetNodeStatistics", all, nil)
-	if n, _ := a.multi(blocksID); !strings.Contains(n.(m)["freeform"].(string), "resync: idle, 5 queued, 5 failed") {
+	n, _ := a.multi(blocksID)
+	if b := n.(m)["blockManagerStats"].(m); !strings.Contains(n.(m)["freeform"].(string), "resync: idle, 5 queued, 5 failed") ||
+		b["rcEntries"] != 4.0 || b["resyncQueueLen"] != 5.0 || b["resyncErrors"] != 2.0 || n.(m)["blocks"].(m)["liveBytes"] != 44.0 {
+		t.Errorf("%s", a.body)
+	}
+	n, _ = a.multi(metaID)
+	if o := n.(m)["tableStats"].([]any)[0].(m); o["tableName"] != "objects" || o["items"] != 7.0 || o["bytes"] != 8.0 || o["gcQueueLen"] != 9.0 || o["merkleItems"] != 16.0 {
+		t.Errorf("%s", a.body)
+	}
+	a = do(200, "GetClusterStatistics", "", nil)
+	if a.json["blockBytes"] != 44.0 || a.json["nodesNotCounted"] != 0.0 || a.json["tableStats"].([]any)[0].(m)["items"] != 7.0 {
 		t.Errorf("%s", a.body)
 	}
 	walkWorkers(t, do, all, metaID, blocksID)
@@ -151,6 +162,11 @@ func walkObjects(t *testing.T, s *site, do doing, id string) {
 		put(record.PartKey(bucket, key, upload, 1), record.PartHead{Manifest: part, Blocks: true, Modified: began}.Append(nil), nil)
 		put(record.ManifestKey(bucket, part.ID, 0), record.ManifestHead{Key: key, Version: upload, Part: 1, Written: began}.Append(nil), record.Page{Hashes: record.Hashes(hash)}.Append(nil))
 	}
+	itemKey := metaapi.RowKey{Table: metaapi.Items, Bucket: bucket, Key: "room", Sub: "a"}
+	item := record.EncodeItem(causal.Set{{Node: 1, Dots: []causal.Dot{{Time: 1, Value: causal.Value{Data: []byte("value")}}}}})
+	if _, err := s.rows.Put(s.ctx(), itemKey, item); err != nil {
+		t.Fatal(err)
+	}
 	at := "?bucketId=" + id + "&key=" + url.QueryEscape(key)
 	a := do(200, "InspectObject", at, nil)
 	versions := a.json["versions"].([]any)
@@ -165,7 +181,7 @@ func walkObjects(t *testing.T, s *site, do doing, id string) {
 		t.Errorf("%s", e.body)
 	}
 	info := do(200, "GetBucketInfo", "?id="+id, nil).json
-	if info["unfinishedMultipartUploads"] != 2.0 || info["unfinishedMultipartUploadParts"] != 2.0 || info["unfinishedMultipartUploadBytes"] != 6.0 || info["objects"] != 1.0 {
+	if info["unfinishedMultipartUploads"] != 2.0 || info["unfinishedMultipartUploadParts"] != 2.0 || info["unfinishedMultipartUploadBytes"] != 6.0 || info["objects"] != 1.0 || info["k2vItems"] != 1.0 || info["k2vBytes"] != 5.0 {
 		t.Errorf("%v", info)
 	}
 	do(400, "CleanupIncompleteUploads", "", m{"bucketId": id})
@@ -180,6 +196,10 @@ func walkObjects(t *testing.T, s *site, do doing, id string) {
 	}
 	do(409, "DeleteBucket", "?id="+id, nil)
 	if _, err := s.rows.Put(s.ctx(), record.ObjectKey(bucket, key), nil); err != nil {
+		t.Fatal(err)
+	}
+	do(409, "DeleteBucket", "?id="+id, nil)
+	if _, err := s.rows.Put(s.ctx(), itemKey, nil); err != nil {
 		t.Fatal(err)
 	}
 }

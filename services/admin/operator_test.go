@@ -99,6 +99,21 @@ func (blockNode) PurgeBlocks(_ context.Context, hashes []object.Hash) (nodeapi.P
 	return nodeapi.Purged{Blocks: int64(len(hashes)), Objects: 1, Versions: 1, References: 2}, nil
 }
 
+// figures are what a node tells of itself.
+type figures nodeapi.Statistics
+
+func (f figures) Statistics(context.Context) (nodeapi.Statistics, error) {
+	return nodeapi.Statistics(f), nil
+}
+
+var (
+	metaFigures = figures{Rows: &nodeapi.RowStatistics{
+		Tables: []nodeapi.TableStatistics{{Name: "objects", Rows: 7, Bytes: 8, Vacant: 9}}, Rows: 16, DiskBytes: 1, Partitions: 256,
+		Comparing: nodeapi.Comparing{Rounds: 3, LastSuccess: 1},
+	}}
+	blocksFigures = figures{Blocks: &nodeapi.BlockStatistics{Blocks: 4, LiveBytes: 44, DeadBytes: 1, Segments: 1, Wanted: 5, Failing: 2}}
+)
+
 // operatedStorage adds a node of each storage service that operators can reach, and
 // returns when the admin service has heard of them.
 func (s *site) operatedStorage(metaNode, blocksNode *operated) (metaID, blocksID object.NodeID) {
@@ -108,6 +123,8 @@ func (s *site) operatedStorage(metaNode, blocksNode *operated) (metaID, blocksID
 	for _, err := range []error{
 		serveErr(nodeapi.ServeOperator(metaConn, "meta", metaConn.Node(), metaNode)),
 		serveErr(nodeapi.ServeOperator(blocksConn, "blocks", blocksConn.Node(), blocksNode)),
+		serveErr(nodeapi.ServeStatistics(metaConn, "meta", metaConn.Node(), metaFigures)),
+		serveErr(nodeapi.ServeStatistics(blocksConn, "blocks", blocksConn.Node(), blocksFigures)),
 		serveErr(nodeapi.ServeBlockOperator(blocksConn, "blocks", blocksConn.Node(), blockNode{blocksNode})),
 	} {
 		if err != nil {

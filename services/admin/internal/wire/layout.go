@@ -19,6 +19,7 @@ var ZoneRedundancySchema = &jsonschema.Schema{OneOf: []*jsonschema.Schema{
 	{Type: "object", Required: []string{"atLeast"}, Properties: map[string]*jsonschema.Schema{"atLeast": {Type: "integer"}}},
 }}
 
+// MarshalJSON implements json.Marshaler.
 func (z ZoneRedundancy) MarshalJSON() ([]byte, error) {
 	if z == 0 {
 		return []byte(`"maximum"`), nil
@@ -26,6 +27,7 @@ func (z ZoneRedundancy) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]int{"atLeast": int(z)})
 }
 
+// UnmarshalJSON implements json.Unmarshaler.
 func (z *ZoneRedundancy) UnmarshalJSON(b []byte) error {
 	var word string
 	if json.Unmarshal(b, &word) == nil {

@@ -74,6 +74,7 @@ func anyOf[T ~string](words []T) (out []any) {
 	return out
 }
 
+// UnmarshalJSON implements json.Unmarshaler.
 func (r *RepairType) UnmarshalJSON(b []byte) error {
 	var word nodeapi.RepairKind
 	if json.Unmarshal(b, &word) == nil {

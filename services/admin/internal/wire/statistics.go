@@ -3,7 +3,6 @@ package wire
 import (
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"hangar/shared/nodeapi"
@@ -51,12 +50,10 @@ func DescribeTables(nodes ...*nodeapi.RowStatistics) (out []TableStats) {
 // TableText shows tables to people, in columns.
 func TableText(all []TableStats) string {
 	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(w, "TABLE\tROWS\tBYTES\tTO COLLECT\t\n")
+	fmt.Fprintf(&b, "%-8s %12s %18s %12s\n", "TABLE", "ROWS", "BYTES", "TO COLLECT")
 	for _, t := range all {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t\n", t.TableName, t.Items, t.Bytes, t.GCQueueLen)
+		fmt.Fprintf(&b, "%-8s %12d %18d %12d\n", t.TableName, t.Items, t.Bytes, t.GCQueueLen)
 	}
-	_ = w.Flush() // a strings.Builder takes everything
 	return b.String()
 }
 

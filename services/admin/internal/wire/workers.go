@@ -25,6 +25,7 @@ var WorkerStateSchema = &jsonschema.Schema{OneOf: []*jsonschema.Schema{
 	}},
 }}
 
+// MarshalJSON implements json.Marshaler.
 func (w WorkerState) MarshalJSON() ([]byte, error) {
 	if w.state == nodeapi.Throttled {
 		return json.Marshal(map[string]map[string]float64{"throttled": {"durationSecs": w.rest.Seconds()}})
