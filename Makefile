@@ -143,9 +143,15 @@ $(JAEGER): tests/jaeger/go.mod
 	@mkdir -p $(TOOLS)
 	@cd tests/jaeger && GOWORK=off $(GO) build -o $@ github.com/jaegertracing/jaeger/cmd/all-in-one
 
-trace-test: build $(JAEGER) ## one request is one trace, as a real trace backend (Jaeger) shows it
+COLLECTOR := $(TOOLS)/collector
+$(COLLECTOR): tests/collector/go.mod tests/collector/main.go
+	$(SAY) "Building the OpenTelemetry collector (once; some minutes)"
+	@mkdir -p $(TOOLS)
+	@cd tests/collector && GOWORK=off $(GO) build -o $@ .
+
+trace-test: build $(JAEGER) $(COLLECTOR) ## one request is one trace, as a real trace backend (Jaeger) shows it, also through the collector
 	$(SAY) "Traces in Jaeger"
-	@cd tests && JAEGER_BIN=$(JAEGER) $(GO) test -count=1 -v -run TestJaeger ./e2e | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
+	@cd tests && JAEGER_BIN=$(JAEGER) COLLECTOR_BIN=$(COLLECTOR) $(GO) test -count=1 -v -run TestJaeger ./e2e | grep -vE '^=== (RUN|PAUSE|CONT)'; exit $${PIPESTATUS[0]}
 
 clean: ## remove what was built; with DATA_TOO=yes also the containers' data and secrets
 	@if [ "$(DATA_TOO)" = yes ]; then $(COMPOSE) down --volumes && rm -rf $(SECRETS) $(COMPOSE_DIR)/.env; fi

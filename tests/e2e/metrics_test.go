@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"hangar/client/k2v"
 	"hangar/tests/harness"
 )
 
@@ -135,6 +136,13 @@ func TestMetricsDocument(t *testing.T) {
 		if err := put(ctx, harness.SDK(c.S3[0]), fmt.Sprint("metrics-", size), content(5, size)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	items, err := k2v.New(k2v.Options{Endpoint: c.K2V[0], Region: harness.Region, Bucket: harness.Bucket, AccessKeyID: harness.AccessKey, SecretAccessKey: harness.SecretKey})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := items.InsertItem(ctx, "metrics", "item", "", []byte("x")); err != nil {
+		t.Fatal(err)
 	}
 	if err := harness.AdminCall(c.Admin, http.MethodGet, "/v2/GetClusterHealth", nil, nil); err != nil {
 		t.Fatal(err)

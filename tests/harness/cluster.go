@@ -12,7 +12,7 @@ import (
 // Cluster is a running `hangar dev`.
 type Cluster struct {
 	Dir       string
-	S3        []string
+	S3, K2V   []string
 	Admin     string
 	NATS      string // URL
 	Processes []ClusterProcess
@@ -74,6 +74,7 @@ func (c *Cluster) load() bool {
 	}
 	var f struct {
 		S3        []string         `json:"s3"`
+		K2V       []string         `json:"k2v"`
 		Admin     string           `json:"admin"`
 		NATS      string           `json:"nats"`
 		Processes []ClusterProcess `json:"processes"`
@@ -81,7 +82,7 @@ func (c *Cluster) load() bool {
 	if err := json.Unmarshal(b, &f); err != nil {
 		c.t.Fatalf("cluster.json: %v", err)
 	}
-	c.S3, c.Admin, c.NATS, c.Processes = f.S3, f.Admin, f.NATS, f.Processes
+	c.S3, c.K2V, c.Admin, c.NATS, c.Processes = f.S3, f.K2V, f.Admin, f.NATS, f.Processes
 	return true
 }
 
