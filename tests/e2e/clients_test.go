@@ -82,6 +82,18 @@ func same(t *testing.T, a, b string) {
 
 func TestBoto3(t *testing.T) {
 	s := sharedServer(t)
+	python(t, "testdata/boto3_client.py", append(harness.ClientEnv(t.TempDir(), s.S3), "BUCKET="+harness.Bucket)...)
+}
+
+// TestK2VByBotocore: a client of another ecosystem, by the specification alone.
+func TestK2VByBotocore(t *testing.T) {
+	s := sharedServer(t)
+	python(t, "testdata/k2v_client.py", append(harness.ClientEnv(t.TempDir(), s.S3), "K2V="+s.K2V, "K2V_BUCKET="+newBucket(t, s))...)
+}
+
+// python runs a script with boto3.
+func python(t *testing.T, script string, env ...string) {
+	t.Helper()
 	python := ""
 	for _, p := range []string{"python3", "/usr/bin/python3"} {
 		if exec.Command(p, "-c", "import boto3").Run() == nil {
@@ -92,8 +104,8 @@ func TestBoto3(t *testing.T) {
 	if python == "" {
 		t.Fatal("boto3 is not installed: run `make clients`")
 	}
-	cmd := exec.Command(python, "testdata/boto3_client.py")
-	cmd.Env = append(os.Environ(), append(harness.ClientEnv(t.TempDir(), s.S3), "BUCKET="+harness.Bucket)...)
+	cmd := exec.Command(python, script)
+	cmd.Env = append(os.Environ(), env...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
