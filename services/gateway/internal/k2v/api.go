@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
@@ -20,6 +21,7 @@ import (
 	"hangar/services/gateway/internal/content"
 	"hangar/services/gateway/internal/httpd"
 	"hangar/services/gateway/internal/items"
+	"hangar/services/gateway/internal/requesttrace"
 	"hangar/services/gateway/internal/sigv4"
 	"hangar/shared/control"
 	"hangar/shared/fault"
@@ -168,7 +170,7 @@ func (a *API) Serve(ctx context.Context, r *httpd.Request) *httpd.Response {
 	}
 	if err != nil {
 		resp = a.answer(ctx, r, err)
-		root.fail(err, resp.Status)
+		root.Fail(err, resp.Status)
 	}
 	in := int64(0)
 	if r.Body != nil {
@@ -180,7 +182,7 @@ func (a *API) Serve(ctx context.Context, r *httpd.Request) *httpd.Response {
 		if err != nil {
 			a.Log.WarnContext(ctx, "response broken off", "request", r.ID, "op", op, "error", err)
 		}
-		root.end(r.ID, out)
+		root.End(attribute.String("k2v.request_id", r.ID), out.Status, out.In, out.Out)
 		if a.Observe != nil {
 			a.Observe(out)
 		}
@@ -197,13 +199,13 @@ func (a *API) Serve(ctx context.Context, r *httpd.Request) *httpd.Response {
 
 // accountLater accounts for a request that waits, without keeping alive more of
 // it than that takes.
-func (a *API) accountLater(p *httpd.Park, root root, op, id string, in int64, start time.Time) {
+func (a *API) accountLater(p *httpd.Park, root requesttrace.Root, op, id string, in int64, start time.Time) {
 	account := func(status int, sent int64, err error) {
 		if err != nil {
 			status = statusGone
 		}
 		out := Outcome{Op: op, Status: status, In: in, Out: sent, Took: a.Now().Sub(start)}
-		root.end(id, out)
+		root.End(attribute.String("k2v.request_id", id), out.Status, out.In, out.Out)
 		if a.Observe != nil {
 			a.Observe(out)
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
@@ -159,7 +160,7 @@ func (a *API) Serve(ctx context.Context, r *httpd.Request) *httpd.Response {
 	}
 	if err != nil {
 		resp = a.answer(c, err)
-		root.fail(err, resp.Status)
+		root.Fail(err, resp.Status)
 	}
 	status := resp.Status
 	resp.Done = func(sent int64, err error) {
@@ -169,9 +170,9 @@ func (a *API) Serve(ctx context.Context, r *httpd.Request) *httpd.Response {
 		}
 		if err != nil {
 			a.Log.WarnContext(ctx, "response broken off", "request", r.ID, "op", op, "sent", sent, "error", err)
-			root.broken(err)
+			root.Broken(err)
 		}
-		root.end(r.ID, out)
+		root.End(attribute.String("aws.request_id", r.ID), out.Status, out.In, out.Out)
 		if a.Observe != nil {
 			a.Observe(out)
 		}
